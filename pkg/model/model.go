@@ -91,3 +91,9 @@ type NodeState struct {
 	// Bindings are the VIPs that this node holds: bound and announced.
 	Bindings []Binding
 }
+
+// Interface is a network interface that can carry VIPs, with the networks it is directly connected to.
+type Interface struct {
+	Name     string
+	Prefixes []netip.Prefix
+}

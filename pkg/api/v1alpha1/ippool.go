@@ -8,7 +8,7 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // +genclient:nonNamespaced
 // +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
 // +kubebuilder:object:root=true
-// +kubebuilder:resource:scope=Cluster,shortName=pool
+// +kubebuilder:resource:scope=Cluster,shortName=pool;pools
 // +kubebuilder:subresource:status
 // +kubebuilder:printcolumn:name="IPv4",type=string,JSONPath=`.status.ipv4.capacity`,description="IPv4 addresses in the pool"
 // +kubebuilder:printcolumn:name="Used4",type=string,JSONPath=`.status.ipv4.allocated`,description="IPv4 addresses given to VIPs"
