@@ -1,0 +1,149 @@
+package announce
+
+import (
+	"container/heap"
+	"hash/fnv"
+	"net/netip"
+	"time"
+
+	"github.com/fairlead/fairlead/pkg/model"
+)
+
+// entry is a binding with the time of its next announcement.
+type entry struct {
+	binding model.Binding
+	at      time.Time
+	sent    int // announcements of this burst
+	index   int // in the heap
+}
+
+// schedule says which binding is announced next. It is a heap by time, so that thousands of VIPs cost one timer.
+type schedule struct {
+	entries map[model.Binding]*entry
+	queue   queue
+}
+
+func newSchedule() schedule { return schedule{entries: map[model.Binding]*entry{}} }
+
+// set makes the bindings the scheduled ones: new ones are due now. It returns those that are scheduled no more, and
+// whether there are new ones.
+func (s *schedule) set(bindings []model.Binding, now time.Time) (removed []model.Binding, added bool) {
+	wanted := make(map[model.Binding]bool, len(bindings))
+	for _, b := range bindings {
+		wanted[b] = true
+	}
+	for b, e := range s.entries {
+		if !wanted[b] {
+			heap.Remove(&s.queue, e.index)
+			delete(s.entries, b)
+			removed = append(removed, b)
+		}
+	}
+	for _, b := range bindings {
+		if s.entries[b] == nil {
+			e := &entry{binding: b, at: now}
+			s.entries[b] = e
+			heap.Push(&s.queue, e)
+			added = true
+		}
+	}
+	return removed, added
+}
+
+// due returns a binding whose time has come.
+func (s *schedule) due(now time.Time) (model.Binding, bool) {
+	if len(s.queue) == 0 || s.queue[0].at.After(now) {
+		return model.Binding{}, false
+	}
+	return s.queue[0].binding, true
+}
+
+// next returns the time of the next announcement, 0 if nothing is scheduled.
+func (s *schedule) next() time.Time {
+	if len(s.queue) == 0 {
+		return time.Time{}
+	}
+	return s.queue[0].at
+}
+
+// done moves a binding to its next time.
+func (s *schedule) done(b model.Binding, now time.Time) {
+	e := s.entries[b]
+	e.sent++
+	switch {
+	case e.sent < burst:
+		e.at = now.Add(step)
+	case e.sent == burst:
+		e.at = now.Add(firstRefresh(b.Addr))
+	default:
+		e.at = now.Add(refresh)
+	}
+	heap.Fix(&s.queue, e.index)
+}
+
+// again moves a binding that could not be announced to a next try. Its burst begins anew when one succeeds.
+func (s *schedule) again(b model.Binding, now time.Time) {
+	e := s.entries[b]
+	e.at, e.sent = now.Add(step), 0
+	heap.Fix(&s.queue, e.index)
+}
+
+// firstRefresh is between a half and the whole of the refresh time, by the address: VIPs that were bound at one moment,
+// as at a takeover, are not refreshed at one moment for ever after.
+func firstRefresh(addr netip.Addr) time.Duration {
+	h := fnv.New32a()
+	h.Write(addr.AsSlice())
+	return refresh/2 + time.Duration(h.Sum32()%1000)*(refresh/2)/1000
+}
+
+// restart begins the burst of an interface's bindings anew, now: its MAC address changed, or its link was lost.
+func (s *schedule) restart(name string, now time.Time) {
+	for b, e := range s.entries {
+		if b.Interface == name {
+			e.at, e.sent = now, 0
+			heap.Fix(&s.queue, e.index)
+		}
+	}
+}
+
+// hasten makes the bindings of an address due now; false if it has none.
+func (s *schedule) hasten(addr netip.Addr, now time.Time) (found bool) {
+	for b, e := range s.entries {
+		if b.Addr == addr {
+			e.at, found = now, true
+			heap.Fix(&s.queue, e.index)
+		}
+	}
+	return found
+}
+
+// queue is a heap of entries by time, those of one time by address.
+type queue []*entry
+
+func (q queue) Len() int { return len(q) }
+
+func (q queue) Less(i, j int) bool {
+	if order := q[i].at.Compare(q[j].at); order != 0 {
+		return order < 0
+	}
+	return q[i].binding.Addr.Less(q[j].binding.Addr)
+}
+
+func (q queue) Swap(i, j int) {
+	q[i], q[j] = q[j], q[i]
+	q[i].index, q[j].index = i, j
+}
+
+func (q *queue) Push(x any) {
+	e := x.(*entry)
+	e.index = len(*q)
+	*q = append(*q, e)
+}
+
+func (q *queue) Pop() any {
+	last := len(*q) - 1
+	e := (*q)[last]
+	(*q)[last] = nil
+	*q = (*q)[:last]
+	return e
+}
