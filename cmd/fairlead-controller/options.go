@@ -1,0 +1,82 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/util/rand"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/fairlead/fairlead/pkg/controller"
+	"github.com/fairlead/fairlead/pkg/kube"
+	"github.com/fairlead/fairlead/pkg/source"
+)
+
+// options are the flags.
+type options struct {
+	client         kube.ClientConfig
+	rules          source.Rules
+	workers        int
+	metricsAddress string
+	namespace      string
+	leaderElect    bool
+	identity       string
+	hostname       string
+}
+
+// parse reads flags, fills in defaults and validates.
+func parse(args []string) (*options, error) {
+	o := &options{client: kube.ClientConfig{UserAgent: component}}
+	flags := pflag.NewFlagSet(component, pflag.ContinueOnError)
+	flags.SortFlags = false
+	o.client.AddFlags(flags)
+	flags.StringVar(&o.rules.Class, "load-balancer-class", source.DefaultClass,
+		"spec.loadBalancerClass of the Services to serve")
+	flags.BoolVar(&o.rules.Classless, "classless", true,
+		"serve Services of type LoadBalancer that have no spec.loadBalancerClass, too")
+	flags.IntVar(&o.workers, "workers", controller.DefaultWorkers, "Services worked on at once")
+	flags.StringVar(&o.metricsAddress, "metrics-address", ":7474", "host:port of /metrics, /healthz and /readyz")
+	flags.StringVar(&o.namespace, "namespace", "fairlead-system", "namespace of the leader election's Lease")
+	flags.BoolVar(&o.leaderElect, "leader-elect", true, "agree with other replicas on one that works")
+	flags.StringVar(&o.identity, "leader-election-identity", "",
+		"name of this replica in the Lease; empty: the host's name with a random suffix")
+	kube.AddLogFlags(flags)
+	if err := flags.Parse(args); err != nil {
+		return nil, err
+	}
+	if flags.NArg() > 0 {
+		return nil, fmt.Errorf("unexpected argument %q: everything is set by flags, see --help", flags.Arg(0))
+	}
+	if err := o.defaults(); err != nil {
+		return nil, err
+	}
+	return o, o.validate()
+}
+
+func (o *options) defaults() error {
+	name, err := os.Hostname()
+	if err != nil {
+		return fmt.Errorf("read the host's name: %w", err)
+	}
+	o.hostname = name
+	if o.identity == "" {
+		o.identity = name + "_" + rand.String(8)
+	}
+	return nil
+}
+
+func (o *options) validate() error {
+	problems := validation.IsQualifiedName(o.rules.Class)
+	switch {
+	case len(problems) > 0:
+		return fmt.Errorf("--load-balancer-class=%q: %s; write for example %s", o.rules.Class, strings.Join(problems, "; "), source.DefaultClass)
+	case o.workers < 1:
+		return fmt.Errorf("--workers=%d: must be at least 1, for example %d", o.workers, controller.DefaultWorkers)
+	case o.leaderElect && o.namespace == "":
+		return errors.New("--namespace is empty: name the namespace of this pod, or pass --leader-elect=false for a single replica")
+	}
+	return o.client.Validate()
+}

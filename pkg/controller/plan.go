@@ -1,0 +1,155 @@
+package controller
+
+import (
+	"net/netip"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/fairlead/fairlead/pkg/api/v1alpha1"
+	"github.com/fairlead/fairlead/pkg/pool"
+	"github.com/fairlead/fairlead/pkg/source"
+)
+
+// plan is what a Service has, lacks, and has too much of.
+type plan struct {
+	current map[pool.Family]*v1alpha1.VIP
+	surplus []*v1alpha1.VIP // of a family that is not wanted, or a second one of a family
+	wish    wish
+}
+
+// addressesOf are the addresses that the status of a Service shows.
+func addressesOf(svc *corev1.Service) []netip.Addr {
+	var addrs []netip.Addr
+	for _, ingress := range svc.Status.LoadBalancer.Ingress {
+		if addr, err := netip.ParseAddr(ingress.IP); err == nil {
+			addrs = append(addrs, addr)
+		}
+	}
+	return addrs
+}
+
+// plan compares what a Service asks for with the VIP objects that are its own.
+func (c *Controller) plan(svc *corev1.Service, request source.Request, own []*v1alpha1.VIP) plan {
+	p := plan{current: map[pool.Family]*v1alpha1.VIP{}, wish: wish{
+		service: keyOf(svc), created: svc.CreationTimestamp.Time, all: request.RequireAll,
+	}}
+	shown := addressesOf(svc)
+	byFamily := map[pool.Family][]*v1alpha1.VIP{}
+	for _, vip := range own {
+		if addr, ok := vipAddr(vip); ok {
+			byFamily[pool.FamilyOf(addr)] = append(byFamily[pool.FamilyOf(addr)], vip)
+		}
+	}
+	for _, f := range request.Families {
+		family := pool.Family(f)
+		n := need{family: family, addr: request.Addresses[f], pool: request.Pool, field: request.AddressField}
+		vips := byFamily[family]
+		delete(byFamily, family)
+		if len(vips) > 0 {
+			best := c.best(vips, n, shown)
+			p.current[family] = vips[best]
+			p.surplus = append(p.surplus, slices.Delete(slices.Clone(vips), best, best+1)...)
+			if c.meets(vips[best], n) {
+				continue
+			}
+			n.replaces = true
+		}
+		if at := slices.IndexFunc(shown, func(a netip.Addr) bool { return pool.FamilyOf(a) == family }); at >= 0 {
+			n.published = shown[at]
+		}
+		p.wish.needs = append(p.wish.needs, n)
+	}
+	for _, vips := range byFamily {
+		p.surplus = append(p.surplus, vips...)
+	}
+	return p
+}
+
+// best chooses one of several VIP objects of a family: one that meets the need, else one that the status shows, else the first
+// by name. There are several only after two controllers worked at once.
+func (c *Controller) best(vips []*v1alpha1.VIP, n need, shown []netip.Addr) int {
+	best, bestScore := 0, -1
+	for i, vip := range vips {
+		score := 0
+		if c.meets(vip, n) {
+			score += 2
+		}
+		if addr, ok := vipAddr(vip); ok && slices.Contains(shown, addr) {
+			score++
+		}
+		if score > bestScore {
+			best, bestScore = i, score
+		}
+	}
+	return best
+}
+
+// meets reports whether a VIP is what is asked for. Of a Service that asks for nothing, every address is.
+func (c *Controller) meets(vip *v1alpha1.VIP, n need) bool {
+	addr, ok := vipAddr(vip)
+	if !ok || n.addr.IsValid() && addr != n.addr {
+		return false
+	}
+	return n.pool == "" || n.pool == c.poolName(vip, addr)
+}
+
+// poolName is the pool that an address counts as of.
+func (c *Controller) poolName(vip *v1alpha1.VIP, addr netip.Addr) string {
+	if p := c.book.poolOf(addr, vip.Spec.Pool); p != nil {
+		return p.Name
+	}
+	return vip.Spec.Pool
+}
+
+// adopt enters the VIPs that were created. Those that they replace become surplus.
+func (p *plan) adopt(created []*v1alpha1.VIP) {
+	for _, vip := range created {
+		addr, ok := vipAddr(vip)
+		if !ok {
+			continue
+		}
+		family := pool.FamilyOf(addr)
+		if old := p.current[family]; old != nil {
+			p.surplus = append(p.surplus, old)
+		}
+		p.current[family] = vip
+	}
+}
+
+// dropUnpublished makes VIPs surplus that the status does not show: half of what had to be whole. An address that clients know
+// stays, for taking it away would break what works.
+func (p *plan) dropUnpublished(svc *corev1.Service) {
+	shown := addressesOf(svc)
+	for family, vip := range p.current {
+		if addr, ok := vipAddr(vip); ok && !slices.Contains(shown, addr) {
+			p.surplus = append(p.surplus, vip)
+			delete(p.current, family)
+		}
+	}
+}
+
+// ordered are the VIPs in the order of the Service's families.
+func (p *plan) ordered(families []corev1.IPFamily) []*v1alpha1.VIP {
+	var vips []*v1alpha1.VIP
+	for _, f := range families {
+		if vip := p.current[pool.Family(f)]; vip != nil {
+			vips = append(vips, vip)
+		}
+	}
+	return vips
+}
+
+// reserveEarly enters what a Service lacks before the workers start.
+func (c *Controller) reserveEarly(svc *corev1.Service) {
+	request, err := source.FromService(svc)
+	if err != nil {
+		return // reported when it is worked on
+	}
+	own := slices.DeleteFunc(c.vipsOf(keyOf(svc)), func(vip *v1alpha1.VIP) bool {
+		return !slices.ContainsFunc(vip.Spec.Frontends, claimOf(keyOf(svc), svc.UID))
+	})
+	if p := c.plan(svc, request, own); len(p.wish.needs) > 0 {
+		c.book.reserve(&p.wish)
+	}
+}

@@ -1,0 +1,169 @@
+package controller
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/strategicpatch"
+	corefake "k8s.io/client-go/kubernetes/fake"
+	k8stesting "k8s.io/client-go/testing"
+
+	fairleadfake "github.com/fairlead/fairlead/pkg/generated/clientset/versioned/fake"
+)
+
+// server is an API server in memory: the fake clientsets, with what they leave out: UIDs, resource versions, conflicts and the
+// preconditions of deletions.
+type server struct {
+	core     *corefake.Clientset
+	fairlead *fairleadfake.Clientset
+
+	mu      sync.Mutex
+	version int
+	writes  []string
+	// before is called before a write, as "verb resource name", with the server unlocked; an error is the answer.
+	before func(write string) error
+}
+
+func newServer() *server {
+	s := &server{core: corefake.NewSimpleClientset(), fairlead: fairleadfake.NewSimpleClientset(), version: 100}
+	s.guard(&s.core.Fake, s.core.Tracker())
+	s.guard(&s.fairlead.Fake, s.fairlead.Tracker())
+	return s
+}
+
+func (s *server) guard(fake *k8stesting.Fake, tracker k8stesting.ObjectTracker) {
+	fake.PrependReactor("*", "*", func(action k8stesting.Action) (bool, runtime.Object, error) {
+		name, write := target(action)
+		if !write {
+			return false, nil, nil
+		}
+		s.mu.Lock()
+		before := s.before
+		s.mu.Unlock()
+		what := action.GetVerb() + " " + action.GetResource().Resource + " " + name
+		if before != nil {
+			if err := before(what); err != nil {
+				return true, nil, err
+			}
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.writes = append(s.writes, what)
+		s.version++
+		return s.apply(action, tracker, name)
+	})
+}
+
+func target(action k8stesting.Action) (name string, write bool) {
+	switch a := action.(type) {
+	case k8stesting.CreateActionImpl:
+		return meta1(a.Object).GetName(), true
+	case k8stesting.UpdateActionImpl:
+		return meta1(a.Object).GetName(), true
+	case k8stesting.PatchActionImpl:
+		return a.Name, true
+	case k8stesting.DeleteActionImpl:
+		return a.Name, true
+	}
+	return "", false
+}
+
+func meta1(object runtime.Object) metav1.Object {
+	accessor, err := meta.Accessor(object)
+	if err != nil {
+		panic(err)
+	}
+	return accessor
+}
+
+func (s *server) apply(action k8stesting.Action, tracker k8stesting.ObjectTracker, name string) (bool, runtime.Object, error) {
+	gvr, namespace := action.GetResource(), action.GetNamespace()
+	current, err := tracker.Get(gvr, namespace, name)
+	conflict := func(why string) (bool, runtime.Object, error) {
+		return true, nil, apierrors.NewConflict(gvr.GroupResource(), name, fmt.Errorf("%s", why))
+	}
+	switch a := action.(type) {
+	case k8stesting.CreateActionImpl:
+		object := meta1(a.Object)
+		if object.GetUID() == "" {
+			object.SetUID(types.UID(fmt.Sprintf("uid-%d", s.version)))
+		}
+		if created := object.GetCreationTimestamp(); created.IsZero() {
+			object.SetCreationTimestamp(metav1.Now())
+		}
+		object.SetResourceVersion(strconv.Itoa(s.version))
+		return false, nil, nil
+	case k8stesting.UpdateActionImpl:
+		if err != nil {
+			return true, nil, err
+		}
+		object := meta1(a.Object)
+		if rv := object.GetResourceVersion(); rv != "" && rv != meta1(current).GetResourceVersion() {
+			return conflict("resourceVersion")
+		}
+		object.SetResourceVersion(strconv.Itoa(s.version))
+		return false, nil, nil
+	case k8stesting.DeleteActionImpl:
+		if p := a.GetDeleteOptions().Preconditions; err == nil && p != nil {
+			if p.UID != nil && *p.UID != meta1(current).GetUID() || p.ResourceVersion != nil && *p.ResourceVersion != meta1(current).GetResourceVersion() {
+				return conflict("precondition")
+			}
+		}
+		return false, nil, nil
+	case k8stesting.PatchActionImpl:
+		if err != nil {
+			return true, nil, err
+		}
+		patched, err := s.patch(current.(*corev1.Service), a.GetPatch())
+		if err != nil {
+			return conflict(err.Error())
+		}
+		return true, patched, tracker.Update(gvr, patched, namespace)
+	}
+	return false, nil, nil
+}
+
+// patch is a merge patch of a Service with the check of its resourceVersion and UID.
+func (s *server) patch(svc *corev1.Service, patch []byte) (*corev1.Service, error) {
+	var head struct {
+		Metadata struct{ UID, ResourceVersion string }
+	}
+	if err := json.Unmarshal(patch, &head); err != nil {
+		return nil, err
+	}
+	if head.Metadata.ResourceVersion != svc.ResourceVersion || head.Metadata.UID != string(svc.UID) {
+		return nil, fmt.Errorf("resourceVersion or UID")
+	}
+	old, err := json.Marshal(svc)
+	if err != nil {
+		return nil, err
+	}
+	// The one list in the patch, ingress, is atomic in strategic merge patches too.
+	merged, err := strategicpatch.StrategicMergePatch(old, patch, corev1.Service{})
+	if err != nil {
+		return nil, err
+	}
+	updated := &corev1.Service{}
+	if err := json.Unmarshal(merged, updated); err != nil {
+		return nil, err
+	}
+	updated.ResourceVersion = strconv.Itoa(s.version)
+	return updated, nil
+}
+
+// takeWrites returns the writes since the last call.
+func (s *server) takeWrites() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	writes := s.writes
+	s.writes = nil
+	return writes
+}

@@ -1,0 +1,75 @@
+package controller
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/fairlead/fairlead/pkg/api/v1alpha1"
+)
+
+// ingress is what the status of a Service of ours should show. ipMode Proxy (KEP-1860) keeps kube-proxy from answering for the
+// address itself. A Service that has no address shows no entry of ours, but keeps those that another load balancer may have
+// left: without an address of its own Fairlead has nothing to put in their place.
+func (c *Controller) ingress(svc *corev1.Service, vips []*v1alpha1.VIP) []corev1.LoadBalancerIngress {
+	if len(vips) == 0 {
+		return slices.DeleteFunc(slices.Clone(svc.Status.LoadBalancer.Ingress), c.fromUs)
+	}
+	proxy := corev1.LoadBalancerIPModeProxy
+	entries := make([]corev1.LoadBalancerIngress, 0, len(vips))
+	for _, vip := range vips {
+		entries = append(entries, corev1.LoadBalancerIngress{IP: vip.Spec.Address, IPMode: &proxy})
+	}
+	return entries
+}
+
+// fromUs reports whether an entry is one that Fairlead writes: ipMode Proxy, or an address of a pool.
+func (c *Controller) fromUs(entry corev1.LoadBalancerIngress) bool {
+	if entry.IPMode != nil && *entry.IPMode == corev1.LoadBalancerIPModeProxy {
+		return true
+	}
+	addr, err := netip.ParseAddr(entry.IP)
+	return err == nil && len(c.book.poolsWith(addr)) > 0
+}
+
+// withoutAddresses are the entries of the status but those of VIPs.
+func withoutAddresses(svc *corev1.Service, vips []*v1alpha1.VIP) []corev1.LoadBalancerIngress {
+	return slices.DeleteFunc(slices.Clone(svc.Status.LoadBalancer.Ingress), func(entry corev1.LoadBalancerIngress) bool {
+		return slices.ContainsFunc(vips, func(vip *v1alpha1.VIP) bool { return vip.Spec.Address == entry.IP })
+	})
+}
+
+// publish writes the status of a Service if it differs, and if nobody wrote the Service since. It reports whether it wrote.
+func (c *Controller) publish(ctx context.Context, svc *corev1.Service, entries []corev1.LoadBalancerIngress) (bool, error) {
+	if equality.Semantic.DeepEqual(svc.Status.LoadBalancer.Ingress, entries) {
+		return false, nil
+	}
+	if len(entries) == 0 {
+		entries = nil // a merge patch removes what is null (RFC 7396)
+	}
+	patch, err := json.Marshal(map[string]any{
+		"metadata": map[string]any{"uid": svc.UID, "resourceVersion": svc.ResourceVersion},
+		"status":   map[string]any{"loadBalancer": map[string]any{"ingress": entries}},
+	})
+	if err != nil {
+		return false, fmt.Errorf("encode the status of Service %s/%s: %w", svc.Namespace, svc.Name, err)
+	}
+	updated, err := c.config.Core.CoreV1().Services(svc.Namespace).
+		Patch(ctx, svc.Name, types.MergePatchType, patch, metav1.PatchOptions{}, "status")
+	if apierrors.IsNotFound(err) {
+		return false, fmt.Errorf("write the status of Service %s/%s, which is gone: %w", svc.Namespace, svc.Name, errBehind)
+	}
+	if err != nil {
+		return false, fmt.Errorf("write the status of Service %s/%s: %w", svc.Namespace, svc.Name, err)
+	}
+	c.services.wrote(keyOf(svc).String(), updated)
+	return true, nil
+}

@@ -1,0 +1,71 @@
+package kube
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/fairlead/fairlead/pkg/api/v1alpha1"
+	"github.com/fairlead/fairlead/pkg/generated/clientset/versioned"
+)
+
+// VIPReport is what a speaker tells of a VIP.
+type VIPReport struct {
+	// Node and Interface that hold the VIP, empty while nobody does.
+	Node, Interface string
+	Services        string
+	Backends        string
+	// Reason and Message of the condition Held, which is True if Node is set.
+	Reason, Message string
+}
+
+// WriteVIPStatus makes the status of a VIP say what the report says; it writes nothing if it does already. The time since
+// when a node holds the VIP changes with the node only.
+func WriteVIPStatus(ctx context.Context, client versioned.Interface, vip *v1alpha1.VIP, report VIPReport) error {
+	status := vip.Status.DeepCopy()
+	if status.Node != report.Node {
+		status.Since = nil
+		if report.Node != "" {
+			status.Since = &metav1.Time{Time: time.Now()}
+		}
+	}
+	status.Node, status.Interface = report.Node, report.Interface
+	status.Services, status.Backends = report.Services, report.Backends
+	condition := metav1.Condition{
+		Type:               v1alpha1.VIPHeld,
+		Status:             metav1.ConditionFalse,
+		Reason:             report.Reason,
+		Message:            report.Message,
+		ObservedGeneration: vip.Generation,
+	}
+	if report.Node != "" {
+		condition.Status = metav1.ConditionTrue
+	}
+	changed := meta.SetStatusCondition(&status.Conditions, condition)
+	old := vip.Status
+	if !changed && old.Node == status.Node && old.Interface == status.Interface && old.Services == status.Services &&
+		old.Backends == status.Backends {
+		return nil
+	}
+	patch, err := json.Marshal(map[string]any{
+		"metadata": map[string]any{"uid": vip.UID},
+		"status": map[string]any{
+			"node": status.Node, "interface": status.Interface, "since": status.Since,
+			"services": status.Services, "backends": status.Backends, "conditions": status.Conditions,
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("encode status of VIP %s: %w", vip.Name, err)
+	}
+	_, err = client.FairleadV1alpha1().VIPs().Patch(ctx, vip.Name, types.MergePatchType, patch, metav1.PatchOptions{}, "status")
+	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+		return fmt.Errorf("write status of VIP %s: %w", vip.Name, err)
+	}
+	return nil
+}
