@@ -1,0 +1,224 @@
+package election
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+)
+
+const second = Instant(time.Second)
+
+// scene is a view of node a at instant 100 s: both peers live, and a owns 10.0.0.1.
+func scene() View {
+	a, b, c := Owner{"a", "1"}, Owner{"b", "1"}, Owner{"c", "1"}
+	return View{
+		Self: a, Registered: true, Renewed: 99 * second, Attempted: 99*second + second/2,
+		Peers: map[string]Peer{
+			"b": {Owner: b, Version: "20", VersionSeen: 99 * second, EpochSeen: 10 * second},
+			"c": {Owner: c, Version: "30", VersionSeen: 99 * second, EpochSeen: 10 * second},
+		},
+		Claims: map[string]Claim{
+			"10.0.0.1": {Owner: a, Version: "1", Seen: 20 * second},
+			"10.0.0.2": {Owner: b, Version: "2", Seen: 20 * second},
+		},
+		VIPs: []VIP{
+			{Name: "10.0.0.1", Candidates: []string{"a", "b", "c"}},
+			{Name: "10.0.0.2", Candidates: []string{"a", "b", "c"}},
+		},
+	}
+}
+
+func TestDecide(t *testing.T) {
+	type outcome struct{ Hold, Revoke, Claim, Delete string }
+	for name, test := range map[string]struct {
+		change func(*View)
+		now    Instant
+		want   outcome
+	}{
+		"with everybody alive an owner holds and nobody else does anything": {
+			want: outcome{Hold: "[10.0.0.1]"},
+		},
+		"the right ends TSelf after the start of the last renewal": {
+			now: 102 * second,
+		},
+		"a speaker that has not registered holds nothing and takes nothing": {
+			change: func(v *View) { v.Registered = false; delete(v.Claims, "10.0.0.2") },
+		},
+		"a heartbeat that is unchanged for less than TTake is left alone": {
+			change: func(v *View) { v.Peers["b"] = stale(v.Peers["b"], 96*second+second/2) },
+			want:   outcome{Hold: "[10.0.0.1]"},
+		},
+		"one that is unchanged for longer is revoked, and its claims are not touched before that": {
+			change: func(v *View) { v.Peers["b"] = stale(v.Peers["b"], 95*second) },
+			want:   outcome{Hold: "[10.0.0.1]", Revoke: "[b 20]"},
+		},
+		"the claims of a revoked heartbeat are free": {
+			change: func(v *View) {
+				v.Peers["b"] = Peer{Owner: Owner{Node: "b"}, Revoked: "1", Version: "21", VersionSeen: 90 * second, EpochSeen: 90 * second}
+				v.Peers["c"] = Peer{Owner: Owner{Node: "c"}, Revoked: "1", Version: "31"}
+			},
+			want: outcome{Hold: "[10.0.0.1]", Claim: "[10.0.0.2]"},
+		},
+		"but not those of an epoch that is not the one revoked": {
+			change: func(v *View) {
+				v.Peers["b"] = Peer{Owner: Owner{Node: "b"}, Revoked: "0", Version: "21", VersionSeen: 99 * second, EpochSeen: 99 * second}
+			},
+			want: outcome{Hold: "[10.0.0.1]"},
+		},
+		"nor those of a node that just began a new epoch": {
+			change: func(v *View) {
+				v.Peers["b"] = Peer{Owner: Owner{"b", "2"}, Version: "21", VersionSeen: 99 * second, EpochSeen: 99 * second}
+			},
+			want: outcome{Hold: "[10.0.0.1]"},
+		},
+		"nor those of a node whose heartbeat was deleted a moment ago": {
+			change: func(v *View) {
+				v.Peers["b"] = Peer{Owner: Owner{"b", "1"}, VersionSeen: 99 * second, EpochSeen: 10 * second}
+			},
+			want: outcome{Hold: "[10.0.0.1]"},
+		},
+		"a claim of an earlier epoch of this node is renewed at once": {
+			change: func(v *View) { v.Claims["10.0.0.1"] = Claim{Owner: Owner{"a", "0"}, Version: "1", Seen: 20 * second} },
+			want:   outcome{Claim: "[10.0.0.1]"},
+		},
+		"a VIP for which this node is no candidate is let go": {
+			change: func(v *View) { v.VIPs[0].Candidates = []string{"b", "c"} },
+			want:   outcome{Delete: "[10.0.0.1]"},
+		},
+		"the claim of a VIP that is gone is deleted by its owner": {
+			change: func(v *View) { v.VIPs = v.VIPs[1:] },
+			want:   outcome{Delete: "[10.0.0.1]"},
+		},
+		"one without candidates stays unclaimed": {
+			change: func(v *View) { delete(v.Claims, "10.0.0.2"); v.VIPs[1].Candidates = nil },
+			want:   outcome{Hold: "[10.0.0.1]"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			view := scene()
+			if test.change != nil {
+				test.change(&view)
+			}
+			now := test.now
+			if now == 0 {
+				now = 100 * second
+			}
+			d := Decide(now, DefaultTiming(), view)
+			got := outcome{Hold: list(d.Hold), Claim: list(d.Claim), Delete: list(d.Delete)}
+			if len(d.Revoke) > 0 {
+				got.Revoke = fmt.Sprintf("[%s %s]", d.Revoke[0].Node, d.Revoke[0].Version)
+			}
+			if got != test.want {
+				t.Errorf("decided %+v\nwant    %+v", got, test.want)
+			}
+			if d.Wake <= now {
+				t.Errorf("would decide again at %v, which is not after %v", d.Wake, now)
+			}
+		})
+	}
+}
+
+func stale(p Peer, seen Instant) Peer { p.VersionSeen = seen; return p }
+
+func list(names []string) string {
+	if len(names) == 0 {
+		return ""
+	}
+	return fmt.Sprint(names)
+}
+
+func TestRenewals(t *testing.T) {
+	owner := scene()
+	owner.Attempted = 98 * second
+	if d := Decide(100*second, DefaultTiming(), owner); !d.Renew {
+		t.Error("an owner does not renew after a second")
+	}
+	idle := scene()
+	delete(idle.Claims, "10.0.0.1")
+	idle.VIPs = nil
+	idle.Attempted = 98 * second
+	if d := Decide(100*second, DefaultTiming(), idle); d.Renew {
+		t.Error("a speaker that owns nothing renews every second")
+	}
+	idle.Attempted = 89 * second
+	if d := Decide(100*second, DefaultTiming(), idle); !d.Renew {
+		t.Error("a speaker that owns nothing does not renew after 10 s")
+	}
+}
+
+// TestPlacement: every node computes the same, loads differ by one at most, and a VIP that nobody claims goes to the next.
+func TestPlacement(t *testing.T) {
+	nodes := []string{"a", "b", "c"}
+	var vips []VIP
+	for i := range 100 {
+		vips = append(vips, VIP{Name: fmt.Sprintf("10.0.0.%03d", i), Candidates: nodes})
+	}
+	claimed := map[string]string{}
+	load := map[string]int{}
+	for _, node := range nodes {
+		view := View{Self: Owner{node, "1"}, Registered: true, Renewed: 99 * second, Claims: map[string]Claim{}, Peers: map[string]Peer{}, VIPs: vips}
+		for i := range view.VIPs {
+			view.VIPs[i].Seen = 100 * second
+		}
+		for _, peer := range nodes {
+			if peer != node {
+				view.Peers[peer] = Peer{Owner: Owner{peer, "1"}, Version: "1", VersionSeen: 99 * second}
+			}
+		}
+		for _, vip := range Decide(100*second, DefaultTiming(), view).Claim {
+			if other, twice := claimed[vip]; twice {
+				t.Errorf("%s is placed on %s and %s", vip, other, node)
+			}
+			claimed[vip] = node
+			load[node]++
+		}
+		if late := Decide(103*second-1, DefaultTiming(), withRenewal(view)).Claim; len(late) != 100 {
+			t.Errorf("%s would claim %d VIPs that others left for 3 s, not all 100", node, len(late))
+		}
+	}
+	if len(claimed) != 100 {
+		t.Errorf("%d of 100 VIPs are placed", len(claimed))
+	}
+	for node, count := range load {
+		if count < 33 || count > 34 {
+			t.Errorf("%s has %d of 100 VIPs", node, count)
+		}
+	}
+}
+
+func withRenewal(v View) View {
+	v.Renewed = 102 * second
+	for node, peer := range v.Peers {
+		v.Peers[node] = stale(peer, 102*second)
+	}
+	return v
+}
+
+func TestPlacementMovesLittle(t *testing.T) {
+	before, after := map[string]string{}, map[string]string{}
+	for i := range 1000 {
+		vip := fmt.Sprintf("10.0.%d.%d", i/250, i%250)
+		before[vip] = ordered(vip, []string{"a", "b", "c", "d"})[0]
+		after[vip] = ordered(vip, []string{"a", "b", "c"})[0]
+	}
+	for vip, node := range before {
+		if node != "d" && after[vip] != node {
+			t.Errorf("%s moved from %s to %s although only d left", vip, node, after[vip])
+		}
+	}
+	for _, node := range []string{"a", "b", "c", "d"} {
+		count := 0
+		for _, first := range before {
+			if first == node {
+				count++
+			}
+		}
+		if count < 200 || count > 300 {
+			t.Errorf("%s is first for %d of 1000 VIPs, want about 250", node, count)
+		}
+	}
+	if !slices.Equal(ordered("x", []string{"a", "b", "c"}), ordered("x", []string{"c", "b", "a"})) {
+		t.Error("the order depends on the order of the nodes")
+	}
+}

@@ -1,0 +1,310 @@
+package election
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	coordinationclient "k8s.io/client-go/kubernetes/typed/coordination/v1"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/klog/v2"
+)
+
+// Config of an Elector.
+type Config struct {
+	// Node is the name of this node.
+	Node string
+	// Namespace of the Leases.
+	Namespace string
+	// Client with a connection of its own, so that nothing queues in front of a renewal.
+	Client kubernetes.Interface
+	Timing Timing
+	// Clock is BootTime outside tests.
+	Clock func() Instant
+	// Notify is called, from any goroutine, when what Status tells has changed.
+	Notify func()
+	// Transform trims Leases before they are kept; may be nil.
+	Transform cache.TransformFunc
+	// Metrics may be nil.
+	Metrics *Metrics
+}
+
+// Elector keeps a speaker's heartbeat and claims.
+type Elector struct {
+	config Config
+	leases coordinationclient.LeaseInterface
+	kick   chan struct{}
+	work   sync.WaitGroup
+	slots  chan struct{}
+
+	mu        sync.Mutex
+	view      View
+	infos     map[string]Info
+	info      Info
+	announced bool // SetInfo was called: this node may take part
+	own       *coordinationv1.Lease
+	objects   map[string]*coordinationv1.Lease // claims and heartbeats, by name
+	deleted   map[string]uint64                // version at which this speaker deleted a Lease, until the watch tells
+	bound     map[string]bool                  // nil until the datapath reported
+	busy      map[string]bool
+	failedAt  map[string]Instant
+	settled   bool
+	offered   bool // VIPs were set from a settled status
+	alive     map[string]bool
+	hold      []string
+	until     Instant
+}
+
+// Status is what an Elector has found out.
+type Status struct {
+	// Hold names the VIPs that this node has the right to announce, in order; the right lasts until Until.
+	Hold  []string
+	Until Instant
+	// Settled is true once this speaker took part: until then Hold is empty for want of knowledge.
+	Settled bool
+	// Speakers are the infos of all living speakers by node, this one's too.
+	Speakers map[string]Info
+}
+
+// maxWrites bounds the API writes under way at once: a node that takes over thousands of VIPs shall not queue behind itself.
+const maxWrites = 32
+
+// keyRenew is the key of the renewal among writes; the others are called by the name of their Lease.
+const keyRenew = "renew"
+
+// retryAfter is how long an API write that failed waits to be tried again.
+const retryAfter = 250 * time.Millisecond
+
+// New makes an Elector.
+func New(config Config) *Elector {
+	e := &Elector{
+		config:   config,
+		leases:   config.Client.CoordinationV1().Leases(config.Namespace),
+		kick:     make(chan struct{}, 1),
+		slots:    make(chan struct{}, maxWrites),
+		infos:    map[string]Info{},
+		objects:  map[string]*coordinationv1.Lease{},
+		deleted:  map[string]uint64{},
+		busy:     map[string]bool{},
+		failedAt: map[string]Instant{},
+	}
+	e.view = View{Self: Owner{Node: config.Node}, Peers: map[string]Peer{}, Claims: map[string]Claim{}}
+	return e
+}
+
+// Run takes part in the election until the context ends. It keeps its claims then: see Resign.
+func (e *Elector) Run(ctx context.Context) error {
+	factory := informers.NewSharedInformerFactoryWithOptions(e.config.Client, 0, informers.WithNamespace(e.config.Namespace),
+		informers.WithTweakListOptions(func(options *metav1.ListOptions) { options.LabelSelector = LabelLease }),
+		informers.WithTransform(e.config.Transform))
+	informer := factory.Coordination().V1().Leases().Informer()
+	registration, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc:    func(object any) { e.observe(object) },
+		UpdateFunc: func(_, object any) { e.observe(object) },
+		DeleteFunc: func(object any) { e.watchedDeletion(object) },
+	})
+	if err != nil {
+		return err
+	}
+	watching, stop := context.WithCancel(context.WithoutCancel(ctx))
+	factory.StartWithContext(watching)
+	defer func() { stop(); factory.Shutdown() }()
+	if !cache.WaitForCacheSync(ctx.Done(), registration.HasSynced) {
+		return ctx.Err()
+	}
+	for ctx.Err() == nil {
+		wake := e.step(ctx)
+		timer := time.NewTimer(max(wake, time.Millisecond))
+		select {
+		case <-ctx.Done():
+		case <-e.kick:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+	e.work.Wait()
+	return nil
+}
+
+// step decides, starts what was decided and returns how long to wait if nothing happens.
+func (e *Elector) step(ctx context.Context) time.Duration {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.announced {
+		return e.config.Timing.RenewEvery
+	}
+	now := e.config.Clock()
+	decision := Decide(now, e.config.Timing, e.view)
+	e.setHold(decision.Hold, decision.Until)
+	if !maps.Equal(e.alive, decision.Alive) {
+		e.alive = decision.Alive
+		e.config.Notify()
+	}
+	if e.view.Registered && !e.settled {
+		e.settled = true
+		e.config.Notify()
+	}
+	wake := decision.Wake.Sub(now)
+	start := func(key string, write func(context.Context) error) {
+		wake = min(wake, e.start(ctx, now, key, write))
+	}
+	if decision.Renew {
+		start(keyRenew, e.renew)
+	}
+	for _, peer := range decision.Revoke {
+		start(HeartbeatName(peer.Node), func(ctx context.Context) error { return e.revoke(ctx, peer) })
+	}
+	if !e.offered {
+		decision.Claim = nil
+	}
+	for _, vip := range decision.Claim {
+		start(ClaimName(vip), func(ctx context.Context) error { return e.claim(ctx, vip) })
+	}
+	for _, vip := range decision.Delete {
+		if e.bound != nil && !e.bound[vip] {
+			start(ClaimName(vip), func(ctx context.Context) error { return e.deleteClaim(ctx, vip) })
+		}
+	}
+	return wake
+}
+
+// start runs an API write unless one of the same key is under way or failed a moment ago; it returns when to look again.
+func (e *Elector) start(ctx context.Context, now Instant, key string, write func(context.Context) error) time.Duration {
+	if e.busy[key] {
+		return e.config.Timing.IdleRenewEvery
+	}
+	if failed, ok := e.failedAt[key]; ok {
+		if wait := failed.Add(retryAfter).Sub(now); wait > 0 {
+			return wait
+		}
+	}
+	e.busy[key] = true
+	if key == keyRenew {
+		e.view.Attempted = now
+	}
+	e.work.Go(func() {
+		if key != keyRenew {
+			e.slots <- struct{}{}
+			defer func() { <-e.slots }()
+		}
+		// A request that takes longer than TSelf could give no right any more.
+		limited, cancel := context.WithTimeout(ctx, e.config.Timing.TSelf)
+		err := write(limited)
+		cancel()
+		e.finish(ctx, key, err)
+	})
+	return e.config.Timing.IdleRenewEvery
+}
+
+func (e *Elector) finish(ctx context.Context, key string, err error) {
+	e.config.Metrics.wrote(key, err)
+	e.mu.Lock()
+	delete(e.busy, key)
+	delete(e.failedAt, key)
+	if err != nil {
+		e.failedAt[key] = e.config.Clock()
+	}
+	e.mu.Unlock()
+	if err != nil && ctx.Err() == nil {
+		if logger := klog.FromContext(ctx); errors.Is(err, errLost) {
+			logger.V(2).Info("Another speaker was first", "lease", key)
+		} else {
+			logger.Error(err, "Cannot write Lease", "lease", key)
+		}
+	}
+	e.wakeUp()
+}
+
+func (e *Elector) wakeUp() {
+	select {
+	case e.kick <- struct{}{}:
+	default:
+	}
+}
+
+// setHold stores what Decide allows and tells the speaker if it changed. It is called with the lock held.
+func (e *Elector) setHold(hold []string, until Instant) {
+	changed := !slices.Equal(e.hold, hold)
+	e.hold, e.until = hold, until
+	if changed {
+		e.config.Notify()
+	}
+}
+
+// SetVIPs tells which VIPs exist and who may hold them, in the order of their names, as found from a status. Nothing is
+// claimed on the ground of one that was not settled: the other speakers were not known yet.
+func (e *Elector) SetVIPs(vips []VIP, from Status) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if from.Settled && !e.offered {
+		e.offered = true
+		e.wakeUp()
+	}
+	seen := make(map[string]Instant, len(e.view.VIPs))
+	for _, vip := range e.view.VIPs {
+		seen[vip.Name] = vip.Seen
+	}
+	now := e.config.Clock()
+	changed := len(vips) != len(e.view.VIPs)
+	for i := range vips {
+		vips[i].Seen = now
+		if at, known := seen[vips[i].Name]; known {
+			vips[i].Seen = at
+		}
+		changed = changed || vips[i].Name != e.view.VIPs[i].Name || !slices.Equal(vips[i].Candidates, e.view.VIPs[i].Candidates)
+	}
+	if changed {
+		e.view.VIPs = vips
+		e.wakeUp()
+	}
+}
+
+// SetInfo tells what the other speakers shall know of this node. The first call makes this speaker take part.
+func (e *Elector) SetInfo(info Info) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.announced && e.info.encode() == info.encode() {
+		return
+	}
+	e.info, e.announced = info, true
+	e.view.Attempted = 0
+	e.wakeUp()
+}
+
+// SetBound tells which VIPs are bound on this node now: a claim is deleted only once its VIP is not.
+func (e *Elector) SetBound(bound map[string]bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.bound = bound
+	e.wakeUp()
+}
+
+// Status tells what the Elector has found out.
+func (e *Elector) Status() Status {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	status := Status{Hold: e.hold, Until: e.until, Settled: e.settled, Speakers: map[string]Info{}}
+	for node, info := range e.infos {
+		if e.alive[node] {
+			status.Speakers[node] = info
+		}
+	}
+	if e.announced {
+		status.Speakers[e.config.Node] = e.info
+	}
+	return status
+}
+
+// Until is when the right to announce any VIP lapses, unless a renewal succeeds before.
+func (e *Elector) Until() Instant {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.until
+}

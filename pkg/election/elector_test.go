@@ -1,0 +1,214 @@
+package election
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
+)
+
+const namespace = "fairlead-system"
+
+// newAPI is a fake API server that does what the protocol rests on and client-go's fake does not: resourceVersions that
+// rise, updates that conflict, and UIDs.
+func newAPI() *fake.Clientset {
+	client := fake.NewClientset()
+	var mu sync.Mutex
+	version := 0
+	stamp := func(lease *coordinationv1.Lease) {
+		version++
+		lease.ResourceVersion = strconv.Itoa(version)
+	}
+	client.PrependReactor("create", "leases", func(action clienttesting.Action) (bool, runtime.Object, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		lease := action.(clienttesting.CreateAction).GetObject().(*coordinationv1.Lease).DeepCopy()
+		lease.Namespace = namespace
+		stamp(lease)
+		lease.UID = types.UID(fmt.Sprint("uid-", version))
+		if err := client.Tracker().Create(action.GetResource(), lease, namespace); err != nil {
+			return true, nil, err
+		}
+		return true, lease, nil
+	})
+	client.PrependReactor("update", "leases", func(action clienttesting.Action) (bool, runtime.Object, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		lease := action.(clienttesting.UpdateAction).GetObject().(*coordinationv1.Lease).DeepCopy()
+		found, err := client.Tracker().Get(action.GetResource(), namespace, lease.Name)
+		if err != nil {
+			return true, nil, err
+		}
+		if found.(*coordinationv1.Lease).ResourceVersion != lease.ResourceVersion {
+			return true, nil, apierrors.NewConflict(coordinationv1.Resource("leases"), lease.Name, fmt.Errorf("another version"))
+		}
+		stamp(lease)
+		if err := client.Tracker().Update(action.GetResource(), lease, namespace); err != nil {
+			return true, nil, err
+		}
+		return true, lease, nil
+	})
+	return client
+}
+
+// quick makes the protocol fast enough for a test and slow enough for a busy machine.
+func quick() Timing {
+	return Timing{
+		TSelf: 1500 * time.Millisecond, TTake: 2 * time.Second, RenewEvery: 200 * time.Millisecond,
+		IdleRenewEvery: time.Second, IdleExpiry: 10 * time.Second, StepDelay: 10 * time.Second, RevokeDelay: 50 * time.Millisecond,
+	}
+}
+
+type member struct {
+	*Elector
+	stop func()
+}
+
+func join(t *testing.T, client *fake.Clientset, node string) *member {
+	t.Helper()
+	e := New(Config{Node: node, Namespace: namespace, Client: client, Timing: quick(), Clock: BootTime, Notify: func() {}})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- e.Run(ctx) }()
+	var once sync.Once
+	m := &member{Elector: e, stop: func() {
+		once.Do(func() {
+			cancel()
+			if err := <-done; err != nil {
+				t.Errorf("elector of %s: %v", node, err)
+			}
+		})
+	}}
+	t.Cleanup(m.stop)
+	e.SetVIPs([]VIP{{Name: "10.0.0.1", Candidates: []string{"a", "b"}}}, Status{Settled: true})
+	e.SetBound(map[string]bool{})
+	e.SetInfo(Info{})
+	return m
+}
+
+func eventually(t *testing.T, what string, check func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		if check() {
+			return
+		}
+	}
+	t.Fatal("waited in vain until", what)
+}
+
+func (m *member) holds() bool { return slices.Equal(m.Status().Hold, []string{"10.0.0.1"}) }
+
+// holder waits until one of two members holds the VIP and returns it first, then the other.
+func holder(t *testing.T, a, b *member) (*member, *member) {
+	t.Helper()
+	eventually(t, "somebody holds the VIP", func() bool { return a.holds() || b.holds() })
+	if a.holds() {
+		return a, b
+	}
+	return b, a
+}
+
+func TestAnotherTakesOverFromOneThatDied(t *testing.T) {
+	client := newAPI()
+	first, second := holder(t, join(t, client, "a"), join(t, client, "b"))
+	eventually(t, "both know each other", func() bool { return len(second.Status().Speakers) == 2 })
+	first.stop() // without handing anything back, as if it was killed
+	died := BootTime()
+	eventually(t, "the other took over", second.holds)
+	if BootTime() < first.Until() {
+		t.Errorf("taken over %v before the right of the dead one ended", first.Until().Sub(BootTime()))
+	}
+	t.Logf("taken over after %v", BootTime().Sub(died))
+	lease, err := client.CoordinationV1().Leases(namespace).Get(context.Background(), HeartbeatName(first.config.Node), metav1.GetOptions{})
+	if err != nil || lease.Spec.HolderIdentity != nil {
+		t.Errorf("the dead one's heartbeat was not revoked: %v, %v", lease, err)
+	}
+}
+
+func TestHandingBackLetsAnotherTakeOverAtOnce(t *testing.T) {
+	client := newAPI()
+	first, second := holder(t, join(t, client, "a"), join(t, client, "b"))
+	eventually(t, "both know each other", func() bool { return len(second.Status().Speakers) == 2 })
+	first.stop()
+	if err := first.Resign(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the other took over", second.holds)
+	leases, err := client.CoordinationV1().Leases(namespace).List(context.Background(), metav1.ListOptions{})
+	if err != nil || len(leases.Items) != 2 {
+		t.Errorf("Leases left: %v, %v; want the other's heartbeat and the claim", leases.Items, err)
+	}
+}
+
+func TestARevokedSpeakerLosesItsRightAndComesBackWithANewEpoch(t *testing.T) {
+	client := newAPI()
+	a := join(t, client, "a")
+	eventually(t, "it holds the VIP", a.holds)
+	leases := client.CoordinationV1().Leases(namespace)
+	epoch := ""
+	eventually(t, "the revocation is written", func() bool {
+		lease, err := leases.Get(context.Background(), HeartbeatName("a"), metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		epoch = parseOwner(lease.Spec.HolderIdentity).Epoch
+		revoke(lease, "b")
+		_, err = leases.Update(context.Background(), lease, metav1.UpdateOptions{})
+		return err == nil
+	})
+	eventually(t, "it claims the VIP again under another epoch", func() bool {
+		lease, err := leases.Get(context.Background(), ClaimName("10.0.0.1"), metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		owner := parseOwner(lease.Spec.HolderIdentity)
+		return owner.Node == "a" && owner.Epoch != epoch && a.holds()
+	})
+}
+
+func TestARestartedSpeakerGoesOnWithItsEpoch(t *testing.T) {
+	client := newAPI()
+	a := join(t, client, "a")
+	eventually(t, "it holds the VIP", a.holds)
+	a.stop()
+	before, err := client.CoordinationV1().Leases(namespace).Get(context.Background(), ClaimName("10.0.0.1"), metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := join(t, client, "a")
+	eventually(t, "the next process holds the VIP", again.holds)
+	after, err := client.CoordinationV1().Leases(namespace).Get(context.Background(), ClaimName("10.0.0.1"), metav1.GetOptions{})
+	if err != nil || before.ResourceVersion != after.ResourceVersion {
+		t.Errorf("the claim was written: %v before, %v after (%v)", before.ResourceVersion, after.ResourceVersion, err)
+	}
+}
+
+func TestAClaimIsDeletedOnlyWhenItsVIPIsNotBound(t *testing.T) {
+	client := newAPI()
+	a := join(t, client, "a")
+	eventually(t, "it holds the VIP", a.holds)
+	a.SetBound(map[string]bool{"10.0.0.1": true})
+	a.SetVIPs(nil, a.Status())
+	eventually(t, "it holds nothing", func() bool { return len(a.Status().Hold) == 0 })
+	get := func() error {
+		_, err := client.CoordinationV1().Leases(namespace).Get(context.Background(), ClaimName("10.0.0.1"), metav1.GetOptions{})
+		return err
+	}
+	time.Sleep(2 * quick().RenewEvery)
+	if err := get(); err != nil {
+		t.Fatalf("the claim is gone although the VIP is bound: %v", err)
+	}
+	a.SetBound(map[string]bool{})
+	eventually(t, "the claim is deleted", func() bool { return apierrors.IsNotFound(get()) })
+}

@@ -1,0 +1,83 @@
+package election
+
+import (
+	"cmp"
+	"hash/fnv"
+	"slices"
+)
+
+// placement spreads VIPs over living nodes by rendezvous hashing with bounded load: every VIP goes to the first node of its
+// own order that has not its share yet, so that equal nodes differ by one VIP at most. All speakers that see the same compute
+// the same. See Mirrokni, Thorup, Zadimoghaddam: Consistent Hashing with Bounded Loads (2017).
+type placement struct {
+	alive map[string]bool
+	load  map[string]int
+	share int // of each node, rounded down: the remainder goes to the first that come
+}
+
+func newPlacement(vips []VIP, alive map[string]bool) *placement {
+	nodes := map[string]bool{}
+	for _, vip := range vips {
+		for _, node := range vip.Candidates {
+			if alive[node] {
+				nodes[node] = true
+			}
+		}
+	}
+	share := 0
+	if len(nodes) > 0 {
+		share = len(vips) / len(nodes)
+	}
+	return &placement{alive: alive, load: map[string]int{}, share: share}
+}
+
+// add counts a VIP that a node has already.
+func (p *placement) add(node string) { p.load[node]++ }
+
+// assign gives a VIP to a node and returns the order in which candidates may claim it: that node first.
+func (p *placement) assign(vip VIP) []string {
+	var living []string
+	for _, node := range vip.Candidates {
+		if p.alive[node] {
+			living = append(living, node)
+		}
+	}
+	if len(living) == 0 {
+		return nil
+	}
+	order := ordered(vip.Name, living)
+	below := func(limit int) int {
+		return slices.IndexFunc(order, func(node string) bool { return p.load[node] < limit })
+	}
+	first := below(p.share)
+	if first < 0 {
+		first = below(p.share + 1)
+	}
+	if first < 0 {
+		least := slices.MinFunc(order, func(a, b string) int { return cmp.Compare(p.load[a], p.load[b]) })
+		first = slices.Index(order, least)
+	}
+	node := order[first]
+	p.load[node]++
+	return slices.Insert(slices.Delete(order, first, first+1), 0, node)
+}
+
+// ordered sorts nodes by their rendezvous score for a key, the highest first.
+func ordered(key string, nodes []string) []string {
+	out := slices.Clone(nodes)
+	slices.SortFunc(out, func(a, b string) int {
+		return cmp.Or(cmp.Compare(score(key, b), score(key, a)), cmp.Compare(a, b))
+	})
+	return out
+}
+
+// score hashes a key with a node. FNV alone barely moves the high bits for a last byte, so the finalizer of SplitMix64
+// follows (Steele, Lea, Flood 2014).
+func score(key, node string) uint64 {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(key + "\x00" + node))
+	x := h.Sum64()
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
+}
