@@ -1,0 +1,55 @@
+// Command fairlead-speaker is the agent of a node: it elects holders of VIPs with its peers, binds and announces those that
+// this node holds, and balances their connections with IPVS.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"k8s.io/klog/v2"
+
+	"github.com/fairlead/fairlead/pkg/kube"
+)
+
+func main() { os.Exit(run()) }
+
+func run() int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	defer klog.Flush()
+	if err := command().ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "fairlead-speaker:", err)
+		return 1
+	}
+	return 0
+}
+
+func command() *cobra.Command {
+	var config Config
+	root := &cobra.Command{
+		Use:           "fairlead-speaker",
+		Short:         "Holds, announces and balances virtual IPs on this node",
+		Args:          cobra.NoArgs,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := config.Validate(); err != nil {
+				return err
+			}
+			return serve(cmd.Context(), config)
+		},
+	}
+	config.AddFlags(root.Flags())
+	kube.AddLogFlags(root.PersistentFlags())
+	root.AddCommand(&cobra.Command{
+		Use:   "cleanup",
+		Short: "Removes what speakers left on this node: VIPs, their IPVS services, the nftables table inet fairlead",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cleanup(cmd.Context()) },
+	})
+	return root
+}

@@ -1,0 +1,130 @@
+package speaker
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/fairlead/fairlead/pkg/ipvs"
+	"github.com/fairlead/fairlead/pkg/model"
+)
+
+// balance makes the IPVS services those wanted. After a full read it compares all; else it reads only those whose wanted
+// state changed, so that one change costs the same at any size of the table.
+func (s *step) balance() {
+	changes, err := s.changes()
+	if err != nil {
+		s.errs = append(s.errs, err)
+		for _, addr := range slices.Concat(s.want.VIPs, s.leaving) {
+			s.outcome.Failed[addr] = err
+		}
+		return
+	}
+	for len(changes) > 0 {
+		addr := changes[0].Frontend.Addr
+		end := slices.IndexFunc(changes, func(c ipvs.Change) bool { return c.Frontend.Addr != addr })
+		if end < 0 {
+			end = len(changes)
+		}
+		made, err := s.kernel.Servers.Apply(changes[:end])
+		s.outcome.Writes += made
+		if err != nil {
+			s.errs = append(s.errs, err)
+			s.outcome.Failed[addr] = err
+		}
+		changes = changes[end:]
+	}
+}
+
+func (s *step) changes() ([]ipvs.Change, error) {
+	if s.applied == nil {
+		have, err := s.kernel.Servers.Servers()
+		if err != nil {
+			return nil, err
+		}
+		if !s.settled {
+			have = slices.DeleteFunc(have, func(server model.Server) bool { return slices.Contains(s.leaving, server.Addr) })
+		}
+		return byAddress(ipvs.Diff(s.want.Servers, have, s.owned)), nil
+	}
+	var changes []ipvs.Change
+	for _, pair := range changed(s.applied.Servers, s.want.Servers) {
+		server, found, err := s.kernel.Servers.Server(pair.frontend)
+		if err != nil {
+			return nil, err
+		}
+		var have []model.Server
+		if found {
+			have = []model.Server{server}
+		}
+		changes = append(changes, ipvs.Diff(pair.want, have, func(netip.Addr) bool { return true })...)
+	}
+	return byAddress(changes), nil
+}
+
+// byAddress groups changes by VIP and keeps their order within one.
+func byAddress(changes []ipvs.Change) []ipvs.Change {
+	slices.SortStableFunc(changes, func(a, b ipvs.Change) int { return a.Frontend.Addr.Compare(b.Frontend.Addr) })
+	return changes
+}
+
+// wanted is a frontend with the server it shall have: none or one.
+type wanted struct {
+	frontend model.Frontend
+	want     []model.Server
+}
+
+// changed lists the frontends whose servers differ between two sorted lists.
+func changed(old, now []model.Server) []wanted {
+	var out []wanted
+	for len(old) > 0 || len(now) > 0 {
+		switch {
+		case len(now) == 0 || len(old) > 0 && old[0].Compare(now[0].Frontend) < 0:
+			out = append(out, wanted{frontend: old[0].Frontend})
+			old = old[1:]
+		case len(old) == 0 || old[0].Compare(now[0].Frontend) > 0:
+			out = append(out, wanted{frontend: now[0].Frontend, want: now[:1]})
+			now = now[1:]
+		default:
+			if !old[0].Equal(now[0]) {
+				out = append(out, wanted{frontend: now[0].Frontend, want: now[:1]})
+			}
+			old, now = old[1:], now[1:]
+		}
+	}
+	return out
+}
+
+// bind puts the wanted VIPs on their interfaces, but for those that failed below, and announces them.
+func (s *step) bind(have []model.Binding) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	there := setOf(have)
+	var bound []model.Binding
+	for _, binding := range s.want.Bindings {
+		if there[binding] {
+			bound = append(bound, binding)
+			continue
+		}
+		if s.outcome.Failed[binding.Addr] != nil {
+			continue
+		}
+		lifetime := s.fence()
+		if lifetime <= 0 {
+			continue // the right lapsed meanwhile: the next plan does not want it
+		}
+		if err := s.kernel.Addresses.Bind(binding, lifetime); err != nil {
+			s.errs = append(s.errs, err)
+			s.outcome.Failed[binding.Addr] = err
+			continue
+		}
+		s.outcome.Writes++
+		bound = append(bound, binding)
+	}
+	s.bound, s.outcome.Bound = bound, bound
+	s.kernel.Announcer.Set(bound)
+}
+
+// keepBound goes on announcing what was bound before: what was working keeps working.
+func (s *step) keepBound(have []model.Binding) {
+	s.outcome.Bound = intersect(s.want.Bindings, have)
+}

@@ -1,0 +1,338 @@
+package speaker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/fairlead/fairlead/pkg/ipvs"
+	"github.com/fairlead/fairlead/pkg/model"
+	"github.com/fairlead/fairlead/pkg/netif"
+	"github.com/fairlead/fairlead/pkg/nft"
+)
+
+// Kernel is what the datapath is made of, in the order in which a VIP comes up.
+type Kernel struct {
+	Sysctls   Sysctls
+	Table     Table
+	Servers   Servers
+	Addresses Addresses
+	Announcer Announcer
+}
+
+// Sysctls are the node's network sysctls: see package host.
+type Sysctls interface{ Apply() ([]string, error) }
+
+// Table is the node's nftables table: see package nft.
+type Table interface {
+	Owned(context.Context) ([]netip.Addr, error)
+	Sync(context.Context, nft.State) (bool, error)
+	Apply(ctx context.Context, from, to nft.State) error
+	Delete(context.Context) error
+}
+
+// Servers are the node's IPVS services: see package ipvs.
+type Servers interface {
+	Servers() ([]model.Server, error)
+	Server(model.Frontend) (model.Server, bool, error)
+	Apply([]ipvs.Change) (int, error)
+}
+
+// Addresses are the node's interfaces and VIPs: see package netif.
+type Addresses interface {
+	Interfaces() ([]netif.Interface, error)
+	Bound() ([]model.Binding, error)
+	Bind(model.Binding, time.Duration) error
+	Refresh([]model.Binding, time.Duration) error
+	Unbind(model.Binding) error
+}
+
+// Announcer tells the neighbours: see package announce.
+type Announcer interface {
+	Set([]model.Binding)
+	Run(context.Context)
+}
+
+// Outcome is what Apply left in the kernel.
+type Outcome struct {
+	// Bound are the VIPs that are bound and announced, as wanted.
+	Bound []model.Binding
+	// Failed says what keeps a VIP from being programmed or bound.
+	Failed map[netip.Addr]error
+	// Writes is how many changes were made, but for refreshes of lifetimes.
+	Writes int
+}
+
+// Datapath makes the kernel's state that of the plan, layer by layer. One goroutine calls Apply; Refresh and Intact may be
+// called beside it.
+type Datapath struct {
+	kernel Kernel
+	right  func() time.Duration // how long the right to announce lasts from now on
+
+	record  map[netip.Addr]bool // the VIPs that the table lists: what is ours
+	applied *model.NodeState    // what the kernel was made to be; nil: it must be read
+	table   nft.State           // the table's content, while applied is set
+
+	mu     sync.Mutex // held while addresses change
+	bound  []model.Binding
+	sample *model.Frontend
+}
+
+// NewDatapath makes a Datapath. Nothing is read or written yet.
+func NewDatapath(kernel Kernel, right func() time.Duration) *Datapath {
+	return &Datapath{kernel: kernel, right: right}
+}
+
+// Distrust makes the next Apply read everything from the kernel.
+func (d *Datapath) Distrust() { d.applied = nil }
+
+// Apply withdraws what is not wanted and brings up what is, in the order of effects: a VIP is bound and announced only when
+// all below it is in place. While settled is false nothing that is bound is taken off: who holds what is not known yet.
+// An error says that something is not as wanted; what could be done was done, and the next Apply reads the kernel.
+func (d *Datapath) Apply(ctx context.Context, want model.NodeState, settled bool) (Outcome, error) {
+	d.setSample(model.NodeState{})
+	step := &step{Datapath: d, want: want, settled: settled, outcome: Outcome{Failed: map[netip.Addr]error{}}}
+	if err := step.run(ctx); err != nil {
+		d.applied = nil
+		return step.outcome, err
+	}
+	d.setSample(want)
+	if d.applied = &want; !settled {
+		d.applied = nil // what was left because who holds what was unknown is to be looked at again
+	}
+	return step.outcome, nil
+}
+
+func (d *Datapath) setSample(want model.NodeState) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.sample = nil
+	if len(want.Servers) > 0 {
+		d.sample = &want.Servers[0].Frontend
+	}
+}
+
+// Intact looks for one IPVS service that should be there. Others empty the whole table: kube-proxy in nftables mode at its
+// start, in ipvs mode at every sync.
+func (d *Datapath) Intact() bool {
+	d.mu.Lock()
+	sample := d.sample
+	d.mu.Unlock()
+	if sample == nil {
+		return true
+	}
+	_, found, err := d.kernel.Servers.Server(*sample)
+	return err != nil || found
+}
+
+// Refresh prolongs the lives of the VIPs that are bound: the fence that a speaker which dies cannot prolong.
+func (d *Datapath) Refresh() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	lifetime := d.fence()
+	if lifetime <= 0 || len(d.bound) == 0 {
+		return nil
+	}
+	return d.kernel.Addresses.Refresh(d.bound, lifetime)
+}
+
+// fence is the lifetime to bind VIPs for: what is left of the right in whole seconds, as the kernel counts them. They are
+// rounded down, because the kernel may take a second longer to remove an address; others wait TTake, which is longer.
+func (d *Datapath) fence() time.Duration {
+	right := d.right()
+	if right <= 0 {
+		return 0
+	}
+	return max(right.Truncate(time.Second), time.Second)
+}
+
+// step is one Apply.
+type step struct {
+	*Datapath
+	want    model.NodeState
+	settled bool
+	outcome Outcome
+	leaving []netip.Addr // ours, but wanted no more
+	errs    []error
+}
+
+func (s *step) run(ctx context.Context) error {
+	if s.applied == nil {
+		if err := s.readRecord(ctx); err != nil {
+			return err
+		}
+	}
+	have, err := s.kernel.Addresses.Bound()
+	if err != nil {
+		return err
+	}
+	s.withdraw(have)
+	s.findLeaving()
+	if err := s.translate(ctx, s.guarded(have)); err != nil {
+		s.keepBound(have)
+		return errors.Join(append(s.errs, err)...)
+	}
+	s.balance()
+	if err := s.translate(ctx, tableState(s.want, s.remaining())); err != nil {
+		s.errs = append(s.errs, err)
+	}
+	s.bind(have)
+	return errors.Join(s.errs...)
+}
+
+// readRecord finds out what is ours, and sets the sysctls that everything above needs.
+func (s *step) readRecord(ctx context.Context) error {
+	owned, err := s.kernel.Table.Owned(ctx)
+	if err != nil {
+		return fmt.Errorf("read which VIPs are ours: %w", err)
+	}
+	s.record = make(map[netip.Addr]bool, len(owned))
+	for _, addr := range owned {
+		s.record[addr] = true
+	}
+	changed, err := s.kernel.Sysctls.Apply()
+	s.outcome.Writes += len(changed)
+	return err
+}
+
+// owned reports whether an address or a server is ours to change.
+func (s *step) owned(addr netip.Addr) bool {
+	if s.record[addr] {
+		return true
+	}
+	_, found := slices.BinarySearchFunc(s.want.VIPs, addr, netip.Addr.Compare)
+	return found
+}
+
+// withdraw stops announcing, then takes off, what is not wanted.
+func (s *step) withdraw(have []model.Binding) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	staying := intersect(s.want.Bindings, have)
+	s.kernel.Announcer.Set(staying)
+	if !s.settled {
+		return
+	}
+	s.bound = staying
+	_, unbind := netif.Diff(s.want.Bindings, have, s.owned)
+	for _, binding := range unbind {
+		if err := s.kernel.Addresses.Unbind(binding); err != nil {
+			s.errs = append(s.errs, err)
+			s.outcome.Failed[binding.Addr] = err
+			continue
+		}
+		s.outcome.Writes++
+	}
+}
+
+// findLeaving lists the VIPs that are recorded as ours but wanted no more.
+func (s *step) findLeaving() {
+	for addr := range s.record {
+		if _, wanted := slices.BinarySearchFunc(s.want.VIPs, addr, netip.Addr.Compare); !wanted {
+			s.leaving = append(s.leaving, addr)
+		}
+	}
+	slices.SortFunc(s.leaving, netip.Addr.Compare)
+}
+
+// remaining are the VIPs that leave but are not gone yet: they stay on record.
+func (s *step) remaining() []netip.Addr {
+	if !s.settled {
+		return s.leaving
+	}
+	var out []netip.Addr
+	for _, addr := range s.leaving {
+		if s.outcome.Failed[addr] != nil {
+			out = append(out, addr)
+		}
+	}
+	return out
+}
+
+// guarded is the table while servers change: VIPs that leave are in it until their servers are gone, and a port that opens
+// on a bound VIP stays closed until its server is there, because the host itself may listen on it.
+func (s *step) guarded(have []model.Binding) nft.State {
+	state := tableState(s.want, s.leaving)
+	bound := map[netip.Addr]bool{}
+	for _, binding := range have {
+		bound[binding.Addr] = true
+	}
+	if s.applied == nil {
+		return state // a restart: what is open was opened by an earlier speaker
+	}
+	state.Frontends = slices.DeleteFunc(state.Frontends, func(f model.Frontend) bool {
+		_, known := slices.BinarySearchFunc(s.applied.Servers, f, compareServer)
+		return bound[f.Addr] && !known
+	})
+	return state
+}
+
+func tableState(want model.NodeState, leaving []netip.Addr) nft.State {
+	state := nft.State{VIPs: slices.Concat(want.VIPs, leaving), SourceRanges: want.SourceRanges}
+	slices.SortFunc(state.VIPs, netip.Addr.Compare)
+	for _, server := range want.Servers {
+		state.Frontends = append(state.Frontends, server.Frontend)
+	}
+	return state
+}
+
+// translate brings the nftables table to a state and the record with it.
+func (s *step) translate(ctx context.Context, state nft.State) error {
+	if s.applied != nil {
+		if sameTable(s.table, state) {
+			return nil
+		}
+		if err := s.kernel.Table.Apply(ctx, s.table, state); err == nil {
+			s.outcome.Writes++
+			s.noteTable(state)
+			return nil
+		}
+	}
+	changed, err := s.kernel.Table.Sync(ctx, state)
+	if err != nil {
+		return fmt.Errorf("program nftables: %w", err)
+	}
+	if changed {
+		s.outcome.Writes++
+	}
+	s.noteTable(state)
+	return nil
+}
+
+func (s *step) noteTable(state nft.State) {
+	s.table = state
+	s.record = make(map[netip.Addr]bool, len(state.VIPs))
+	for _, addr := range state.VIPs {
+		s.record[addr] = true
+	}
+}
+
+func sameTable(a, b nft.State) bool {
+	return slices.Equal(a.VIPs, b.VIPs) && slices.Equal(a.Frontends, b.Frontends) && slices.Equal(a.SourceRanges, b.SourceRanges)
+}
+
+func compareServer(s model.Server, f model.Frontend) int { return s.Compare(f) }
+
+// intersect lists the bindings that are in both.
+func intersect(want, have []model.Binding) []model.Binding {
+	there := setOf(have)
+	var out []model.Binding
+	for _, binding := range want {
+		if there[binding] {
+			out = append(out, binding)
+		}
+	}
+	return out
+}
+
+func setOf(bindings []model.Binding) map[model.Binding]bool {
+	set := make(map[model.Binding]bool, len(bindings))
+	for _, binding := range bindings {
+		set[binding] = true
+	}
+	return set
+}

@@ -1,0 +1,57 @@
+package speaker
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/fairlead/fairlead/pkg/plan"
+)
+
+// Metrics of a Speaker.
+type Metrics struct {
+	seconds  prometheus.Histogram
+	failures prometheus.Counter
+	writes   prometheus.Counter
+	repairs  prometheus.Counter
+	held     prometheus.Gauge
+	servers  prometheus.Gauge
+}
+
+// NewMetrics registers the metrics.
+func NewMetrics(registry prometheus.Registerer) *Metrics {
+	m := &Metrics{
+		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "fairlead_speaker_reconcile_seconds", Help: "Time to compute the node's state and to apply it.",
+			Buckets: prometheus.ExponentialBuckets(0.0005, 4, 8),
+		}),
+		failures: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "fairlead_speaker_reconcile_failures_total", Help: "Times that something could not be made as wanted.",
+		}),
+		writes: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "fairlead_speaker_kernel_writes_total",
+			Help: "Changes made to sysctls, nftables, IPVS and addresses; none while nothing changes.",
+		}),
+		repairs: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "fairlead_speaker_repairs_total", Help: "Times that somebody else had removed our IPVS services.",
+		}),
+		held: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "fairlead_speaker_vips_held", Help: "VIPs that this node holds and announces.",
+		}),
+		servers: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "fairlead_speaker_frontends", Help: "Frontends in this node's IPVS, as holder or standby.",
+		}),
+	}
+	registry.MustRegister(m.seconds, m.failures, m.writes, m.repairs, m.held, m.servers)
+	return m
+}
+
+func (m *Metrics) reconciled(took time.Duration, outcome Outcome, result plan.Result, err error) {
+	m.seconds.Observe(took.Seconds())
+	m.writes.Add(float64(outcome.Writes))
+	m.held.Set(float64(len(outcome.Bound)))
+	m.servers.Set(float64(len(result.State.Servers)))
+	if err != nil {
+		m.failures.Inc()
+	}
+}

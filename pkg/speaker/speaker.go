@@ -1,0 +1,364 @@
+// Package speaker runs on every node: it watches VIPs, EndpointSlices, Nodes and Leases, takes part in the election of each
+// VIP's holder, and makes the node's kernel what the plan says, in the order of effects.
+//
+// It orchestrates and decides nothing itself: who holds a VIP is for election, what a node should have for plan, and every
+// kind of kernel state for the package that owns it. It never looks at Services or pools: the VIP object says it all.
+package speaker
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/klog/v2"
+
+	"github.com/fairlead/fairlead/pkg/api/v1alpha1"
+	"github.com/fairlead/fairlead/pkg/election"
+	"github.com/fairlead/fairlead/pkg/kube"
+	"github.com/fairlead/fairlead/pkg/model"
+	"github.com/fairlead/fairlead/pkg/plan"
+)
+
+const (
+	// fenceEvery is how often lifetimes of bound VIPs are prolonged: often enough that a stall of a second does not
+	// cost a VIP whose right lasts 3 s.
+	fenceEvery = 500 * time.Millisecond
+	// resyncEvery is how often the whole kernel state is compared with the plan although nothing changed.
+	resyncEvery = 30 * time.Second
+	// gatherFor is how long a change waits for others, so that they share one transaction.
+	gatherFor = 20 * time.Millisecond
+	// retryAfter is how long a failed Apply waits to be tried again.
+	retryAfter = time.Second
+	// withdrawTimeout bounds the orderly end: the kernel's fence does the same within seconds.
+	withdrawTimeout = 5 * time.Second
+)
+
+// Recorder makes events: record.EventRecorder of client-go does.
+type Recorder interface {
+	Event(object runtime.Object, kind, reason, message string)
+}
+
+// Config of a Speaker.
+type Config struct {
+	Node      string
+	Namespace string // of the Leases
+	Clients   *kube.Clients
+	// LeaseClients have a connection of their own.
+	LeaseClients *kube.Clients
+	Recorder     Recorder
+	Kernel       Kernel
+	// WatchInterfaces calls back after interfaces or addresses changed, until the context ends.
+	WatchInterfaces func(ctx context.Context, notify func())
+	Timing          election.Timing
+	Metrics         *Metrics
+	ElectionMetrics *election.Metrics
+}
+
+// Speaker is the agent of one node.
+type Speaker struct {
+	config   Config
+	watcher  *kube.Watcher
+	elector  *election.Elector
+	datapath *Datapath
+	reporter *reporter
+	kick     chan struct{}
+
+	interfacesChanged atomic.Bool
+	distrust          atomic.Bool // the kernel is to be read anew
+	interfaces        []model.Interface
+	unfit             []string
+	began             bool
+	lease             atomic.Pointer[lease]
+	ready             atomic.Bool
+}
+
+// lease is the set of addresses that this node holds.
+type lease struct{ addrs map[netip.Addr]bool }
+
+// New makes a Speaker. Nothing is sent or changed yet. The announcer in the kernel asks MayAnnounce.
+func New(config Config) (*Speaker, error) {
+	s := &Speaker{config: config, kick: make(chan struct{}, 1)}
+	s.interfacesChanged.Store(true)
+	watcher, err := kube.NewWatcher(config.Clients, s.Notify)
+	if err != nil {
+		return nil, err
+	}
+	s.watcher = watcher
+	s.elector = election.New(election.Config{
+		Node: config.Node, Namespace: config.Namespace, Client: config.LeaseClients.Core, Timing: config.Timing,
+		Clock: election.BootTime, Notify: s.Notify, Transform: kube.StripManagedFields, Metrics: config.ElectionMetrics,
+	})
+	s.datapath = NewDatapath(config.Kernel, s.right)
+	s.reporter = newReporter(config, watcher)
+	return s, nil
+}
+
+// Notify asks for a look at everything soon. It does not block.
+func (s *Speaker) Notify() {
+	select {
+	case s.kick <- struct{}{}:
+	default:
+	}
+}
+
+// MayAnnounce reports whether this node has the right to announce an address at this moment.
+func (s *Speaker) MayAnnounce(addr netip.Addr) bool {
+	held := s.lease.Load()
+	return held != nil && held.addrs[addr] && s.right() > 0
+}
+
+// right is how long the right to announce lasts from now on.
+func (s *Speaker) right() time.Duration { return s.elector.Until().Sub(election.BootTime()) }
+
+// Ready returns nil once this speaker takes part in the election with its datapath in place.
+func (s *Speaker) Ready() error {
+	if !s.ready.Load() {
+		return fmt.Errorf("the speaker of node %s has not taken part in the election yet: see its log", s.config.Node)
+	}
+	return nil
+}
+
+// Run works until the context ends, then withdraws what it announced and hands its claims back.
+func (s *Speaker) Run(ctx context.Context) error {
+	working, stop := context.WithCancel(ctx)
+	defer stop()
+	if err := s.watcher.Start(working); err != nil {
+		return err
+	}
+	var work sync.WaitGroup
+	failed := make(chan error, 1)
+	work.Go(func() {
+		if err := s.elector.Run(working); err != nil && working.Err() == nil {
+			failed <- fmt.Errorf("take part in the election: %w", err)
+		}
+	})
+	work.Go(func() { s.config.WatchInterfaces(working, func() { s.interfacesChanged.Store(true); s.Notify() }) })
+	work.Go(func() { s.config.Kernel.Announcer.Run(working) })
+	work.Go(func() { s.fence(working) })
+	work.Go(func() { s.reporter.run(working) })
+	err := s.loop(working, failed)
+	stop()
+	work.Wait()
+	s.watcher.Wait()
+	s.withdraw(context.WithoutCancel(ctx))
+	return err
+}
+
+func (s *Speaker) loop(ctx context.Context, failed <-chan error) error {
+	resync := time.NewTicker(resyncEvery)
+	defer resync.Stop()
+	retry := time.NewTimer(0)
+	defer retry.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-failed:
+			return err
+		case <-s.kick:
+			s.gather(ctx)
+		case <-retry.C:
+		case <-resync.C:
+			s.distrust.Store(true)
+			s.interfacesChanged.Store(true)
+		}
+		if s.distrust.Swap(false) {
+			s.datapath.Distrust()
+		}
+		if err := s.reconcile(ctx); err != nil && ctx.Err() == nil {
+			klog.FromContext(ctx).Error(err, "The node's state is not all as wanted; trying again", "after", retryAfter)
+			retry.Reset(retryAfter)
+		}
+	}
+}
+
+// gather waits a moment for what comes along with a change: both addresses of a Service, the slices of its endpoints.
+func (s *Speaker) gather(ctx context.Context) {
+	timer := time.NewTimer(gatherFor)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+	select {
+	case <-s.kick:
+	default:
+	}
+}
+
+// reconcile looks at everything once and makes it so.
+func (s *Speaker) reconcile(ctx context.Context) error {
+	started := time.Now()
+	if err := s.readInterfaces(); err != nil {
+		return err
+	}
+	vips, err := s.watcher.VIPs()
+	if err != nil {
+		return err
+	}
+	status := s.elector.Status()
+	candidates, err := s.candidates(vips, status)
+	if err != nil {
+		return err
+	}
+	s.offer(vips, candidates, status)
+	if !s.began {
+		// The heartbeat goes on at once, so that what an earlier process of this node held stays here. Without
+		// interfaces the others place nothing on this node before its datapath stands.
+		s.began = true
+		s.elector.SetInfo(election.Info{})
+	}
+
+	held := make(map[string]bool, len(status.Hold))
+	for _, name := range status.Hold {
+		held[name] = true
+	}
+	result := plan.Node(plan.Snapshot{VIPs: vips, Slices: s.watcher.EndpointSlices, Interfaces: s.interfaces, Held: held})
+	s.setHeld(result.State.Bindings)
+	outcome, err := s.datapath.Apply(ctx, result.State, status.Settled)
+	if outcome.Writes > 0 {
+		klog.FromContext(ctx).V(2).Info("Applied", "writes", outcome.Writes, "held", len(outcome.Bound), "took", time.Since(started))
+	}
+	s.takePart(vips, outcome)
+	s.reporter.report(vips, s.reports(vips, status, candidates, result, outcome))
+	s.config.Metrics.reconciled(time.Since(started), outcome, result, err)
+	s.ready.Store(status.Settled)
+	return err
+}
+
+// setHeld publishes to the announcer what this node holds.
+func (s *Speaker) setHeld(bindings []model.Binding) {
+	addrs := make(map[netip.Addr]bool, len(bindings))
+	for _, binding := range bindings {
+		addrs[binding.Addr] = true
+	}
+	s.lease.Store(&lease{addrs: addrs})
+}
+
+func (s *Speaker) readInterfaces() error {
+	if !s.interfacesChanged.Swap(false) {
+		return nil
+	}
+	found, err := s.config.Kernel.Addresses.Interfaces()
+	if err != nil {
+		s.interfacesChanged.Store(true)
+		return err
+	}
+	interfaces := []model.Interface{}
+	for _, item := range found {
+		if item.Up {
+			interfaces = append(interfaces, model.Interface{Name: item.Name, Prefixes: item.Prefixes})
+		}
+	}
+	s.interfaces = interfaces
+	return nil
+}
+
+// candidates tells for each VIP which nodes may hold it, as their heartbeats and Nodes say.
+func (s *Speaker) candidates(vips []*v1alpha1.VIP, status election.Status) ([]plan.Candidacy, error) {
+	nodes, err := s.watcher.Nodes()
+	if err != nil {
+		return nil, err
+	}
+	machines := make([]plan.Machine, 0, len(nodes))
+	for _, node := range nodes {
+		machine := plan.Machine{Name: node.Name, Labels: node.Labels, Ready: kube.NodeReady(node)}
+		if node.Name == s.config.Node {
+			machine.Interfaces, machine.Unfit = s.interfaces, s.unfit
+		} else if info, alive := status.Speakers[node.Name]; alive {
+			machine.Interfaces, machine.Unfit = info.Interfaces, info.Unfit
+		}
+		machines = append(machines, machine)
+	}
+	out := make([]plan.Candidacy, 0, len(vips))
+	for _, vip := range vips {
+		out = append(out, plan.Candidates(vip, machines))
+	}
+	return out, nil
+}
+
+// offer tells the election which VIPs there are.
+func (s *Speaker) offer(vips []*v1alpha1.VIP, candidates []plan.Candidacy, status election.Status) {
+	out := make([]election.VIP, 0, len(vips))
+	for i, vip := range vips {
+		out = append(out, election.VIP{Name: vip.Name, Candidates: candidates[i].Nodes})
+	}
+	s.elector.SetVIPs(out, status)
+}
+
+// takePart tells the others about this node after the datapath was applied: what it can carry and what it failed at.
+func (s *Speaker) takePart(vips []*v1alpha1.VIP, outcome Outcome) {
+	bound := make(map[netip.Addr]bool, len(outcome.Bound))
+	for _, binding := range outcome.Bound {
+		bound[binding.Addr] = true
+	}
+	var unfit []string
+	names := map[string]bool{}
+	for _, vip := range vips {
+		addr, err := netip.ParseAddr(vip.Spec.Address)
+		if err != nil {
+			continue
+		}
+		if bound[addr] {
+			names[vip.Name] = true
+		} else if outcome.Failed[addr] != nil {
+			unfit = append(unfit, vip.Name)
+		}
+	}
+	if !slices.Equal(s.unfit, unfit) {
+		s.unfit = unfit
+		s.Notify()
+	}
+	s.elector.SetBound(names)
+	s.elector.SetInfo(election.Info{Interfaces: s.interfaces, Unfit: unfit})
+}
+
+// fence prolongs the lives of bound VIPs while this speaker lives and has the right, and looks whether its work stands.
+func (s *Speaker) fence(ctx context.Context) {
+	ticker := time.NewTicker(fenceEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		if err := s.datapath.Refresh(); err != nil {
+			klog.FromContext(ctx).Error(err, "Cannot prolong the lifetime of VIPs")
+			s.Notify()
+		}
+		if !s.datapath.Intact() {
+			klog.FromContext(ctx).Info("Somebody removed our IPVS services; putting them back")
+			s.config.Metrics.repairs.Inc()
+			s.distrust.Store(true)
+			s.Notify()
+		}
+	}
+}
+
+// withdraw ends announcing and hands the claims back, so that others need not wait for this speaker's heartbeat to age. What
+// standbys have in the kernel stays for the next speaker of this node.
+func (s *Speaker) withdraw(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, withdrawTimeout)
+	defer cancel()
+	logger := klog.FromContext(ctx)
+	s.lease.Store(nil)
+	vips, err := s.watcher.VIPs()
+	if err != nil {
+		logger.Error(err, "Cannot list the VIPs to withdraw")
+		return
+	}
+	result := plan.Node(plan.Snapshot{VIPs: vips, Slices: s.watcher.EndpointSlices})
+	if _, err := s.datapath.Apply(ctx, result.State, true); err != nil {
+		logger.Error(err, "Cannot withdraw everything; lifetimes end what is left")
+		return
+	}
+	if err := s.elector.Resign(ctx); err != nil {
+		logger.Error(err, "Cannot hand back all claims; others take them when the heartbeat has aged")
+	}
+}
