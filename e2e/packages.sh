@@ -3,7 +3,7 @@
 # Usage: packages.sh SET...   sets: lab (commands on a node), kernel (to build the UML kernel)
 set -euo pipefail
 
-lab=(iproute2 iptables nftables ipset ipvsadm conntrack kmod procps curl openssl tcpdump ca-certificates)
+lab=(iproute2 iputils-ping iptables nftables ipset ipvsadm conntrack kmod procps curl openssl tcpdump ca-certificates)
 kernel=(flex bison bc libelf-dev libssl-dev gcc make xz-utils python3)
 
 want=()

@@ -12,14 +12,18 @@ out=$cache/kernel-$key/linux
 if [ -x "$out" ]; then echo "$out"; exit 0; fi
 
 suites=(sid trixie-backports)
-mirror=http://deb.debian.org/debian
 work=$cache/build-kernel-$key
 "$here/../packages.sh" kernel
 rm -rf "$work" && mkdir -p "$work/lists/partial" "$cache"
 cd "$work"
 log=$work/build.log
 exec 3>&2
-fail() { tail -20 "$log" >&3; echo "kernel/build.sh: $1 (log: $log)" >&3; exit 1; }
+fail() { tail -20 "$log" >&3 || true; echo "kernel/build.sh: $1 (log: $log)" >&3; exit 1; }
+
+# The suites are on the mirror that this machine gets Debian from.
+mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Identifier: Packages' 'Origin: Debian' | grep -v security | head -1)
+[ -n "$mirror" ] || fail "this machine has no Debian mirror in its apt sources, and the kernel's source comes from one: \
+run on Debian, or on a machine whose kernel has ip_vs (modprobe ip_vs)"
 
 apt_opts=(-o "Dir::Etc::sourcelist=$work/sources.list" -o Dir::Etc::sourceparts=/dev/null -o "Dir::State::Lists=$work/lists")
 package=

@@ -93,11 +93,10 @@ func (m *Machine) Delete(name string) error {
 		return nil
 	}
 	err := KillAll(m.prefix + name)
+	// The kernel would delete them too, but only some time after the namespace is gone.
+	err = errors.Join(err, s.do(deleteVeths))
 	s.close()
-	if removed := Remove(m.prefix + name); err == nil {
-		err = removed
-	}
-	return err
+	return errors.Join(err, Remove(m.prefix+name))
 }
 
 // Namespace is the name below /run/netns of a host that was added.

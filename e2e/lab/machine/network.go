@@ -185,3 +185,20 @@ func (m *Machine) Unplug(host string) error {
 		return last
 	})
 }
+
+// deleteVeths deletes the veths of the calling thread's namespace, and so their other ends.
+func deleteVeths() error {
+	links, err := netlink.LinkList()
+	if err != nil {
+		return fmt.Errorf("list links: %w", err)
+	}
+	for _, link := range links {
+		if link.Type() != "veth" {
+			continue
+		}
+		if err := netlink.LinkDel(link); err != nil {
+			return fmt.Errorf("delete link %s: %w", link.Attrs().Name, err)
+		}
+	}
+	return nil
+}

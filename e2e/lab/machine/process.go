@@ -18,6 +18,9 @@ import (
 // outputGrace is how long the output of a command that ended is still read where its own children hold it open.
 const outputGrace = time.Second
 
+// urgent is the nice value of urgent commands: ten steps are a weight nine times the usual one.
+const urgent = -10
+
 // process is a wire.Process of this kernel.
 type process struct {
 	cmd   *exec.Cmd
@@ -70,16 +73,26 @@ func (m *Machine) start(command Command, stdio wire.Stdio, attr *syscall.SysProc
 	if err != nil {
 		return nil, fmt.Errorf("run %s on host %s: %w", command.Argv[0], command.Host, err)
 	}
+	if command.Urgent {
+		hurry(cmd.Process.Pid)
+	}
 	p := &process{cmd: cmd, ended: make(chan struct{})}
 	if in != nil {
 		go func() {
 			// Ends with the input or when the command does not read it any more; either is its own business.
 			_, _ = io.Copy(in, stdio.In)
-			in.Close()
+			_ = in.Close()
 		}()
 	}
 	go p.wait()
 	return p, nil
+}
+
+// hurry raises the priority of a process, and of its session where the kernel shares time between sessions (sched(7),
+// autogroup). Where that is not allowed everything still works, in its turn.
+func hurry(pid int) {
+	_ = syscall.Setpriority(syscall.PRIO_PROCESS, pid, urgent)
+	_ = os.WriteFile(fmt.Sprintf("/proc/%d/autogroup", pid), []byte(strconv.Itoa(urgent)), 0)
 }
 
 func (p *process) wait() {
@@ -98,7 +111,20 @@ func (p *process) wait() {
 
 func (p *process) PID() int { return p.cmd.Process.Pid }
 
-func (p *process) Signal(signal syscall.Signal) error { return p.cmd.Process.Signal(signal) }
+// Signal sends a signal to the process. What a process cannot handle goes to its whole group: a container's children do
+// not outlive it either.
+func (p *process) Signal(signal syscall.Signal) error {
+	unhandled := signal == syscall.SIGKILL || signal == syscall.SIGSTOP || signal == syscall.SIGCONT
+	if !unhandled || !p.cmd.SysProcAttr.Setsid {
+		return p.cmd.Process.Signal(signal)
+	}
+	select {
+	case <-p.ended:
+		return os.ErrProcessDone
+	default:
+		return syscall.Kill(-p.PID(), signal)
+	}
+}
 
 func (p *process) Wait() (int, error) {
 	<-p.ended

@@ -39,7 +39,7 @@ func newSpace(enter func() error) (*space, error) {
 		for f := range s.work {
 			f()
 		}
-		s.ns.Close()
+		_ = s.ns.Close()
 	}()
 	if err := <-entered; err != nil {
 		return nil, err
@@ -82,6 +82,15 @@ func own(hostname string) error {
 	}
 	if err := unix.Mount("sysfs", "/sys", "sysfs", 0, ""); err != nil {
 		return fmt.Errorf("mount /sys: %w", err)
+	}
+	// A copy of another host's mount would keep its network namespace alive after it was deleted.
+	names, err := Namespaces("")
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		// Fails on a plain file, which holds nothing.
+		_ = unix.Unmount(filepath.Join("/run/netns", name), unix.MNT_DETACH)
 	}
 	if err := unix.Mount("tmpfs", "/run", "tmpfs", 0, "mode=755"); err != nil {
 		return fmt.Errorf("mount /run: %w", err)

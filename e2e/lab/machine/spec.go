@@ -74,4 +74,6 @@ type Command struct {
 	Dir string   `json:"dir,omitempty"`
 	// Mkdir are directories to make on the host first.
 	Mkdir []string `json:"mkdir,omitempty"`
+	// Urgent puts it before what else the machine does (a build, say), which would show in every time measured.
+	Urgent bool `json:"urgent,omitempty"`
 }

@@ -92,7 +92,7 @@ func Serve(ctx context.Context, listener net.Listener, handlers map[string]Handl
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer cancel()
-	stop := context.AfterFunc(ctx, func() { listener.Close() })
+	stop := context.AfterFunc(ctx, func() { _ = listener.Close() })
 	defer stop()
 	for {
 		raw, err := listener.Accept()

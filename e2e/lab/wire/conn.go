@@ -44,7 +44,10 @@ type Conn struct {
 func NewConn(raw net.Conn) *Conn { return &Conn{raw: raw} }
 
 // Close closes the connection; Recv on both sides ends.
-func (c *Conn) Close() error { return c.raw.Close() }
+func (c *Conn) Close() {
+	// Nothing is buffered that could be lost by a failure.
+	_ = c.raw.Close()
+}
 
 // Send writes one frame.
 func (c *Conn) Send(kind Kind, payload []byte) error {
@@ -79,9 +82,14 @@ func (c *Conn) Recv() (Kind, []byte, error) {
 type stream struct {
 	conn *Conn
 	kind Kind
+	// open, if it is not nil, holds writes back until it is closed.
+	open <-chan struct{}
 }
 
 func (s stream) Write(p []byte) (int, error) {
+	if s.open != nil {
+		<-s.open
+	}
 	for sent := 0; sent < len(p); {
 		n := min(len(p)-sent, chunk)
 		if err := s.conn.Send(s.kind, p[sent:sent+n]); err != nil {

@@ -42,19 +42,18 @@ type exited struct {
 func ServeProcess(conn *Conn, start func(Stdio) (Process, error)) (any, error) {
 	in := newQueue()
 	defer in.close()
-	process, err := start(Stdio{In: in, Out: stream{conn, KindStdout}, Err: stream{conn, KindStderr}})
+	// Output comes after the frame that says that the command runs.
+	open := make(chan struct{})
+	process, err := start(Stdio{In: in, Out: stream{conn, KindStdout, open}, Err: stream{conn, KindStderr, open}})
 	if err != nil {
 		return nil, err
-	}
-	encoded, err := json.Marshal(started{PID: process.PID()})
-	if err != nil {
-		return nil, fmt.Errorf("encode process id: %w", err)
 	}
 	done := make(chan struct{})
 	// Ends when the server closes the connection, which it does once the result is sent.
 	go serveInput(conn, process, in, done)
 	// A client that is gone is noticed by the reader, which ends the command.
-	_ = conn.Send(KindStarted, encoded)
+	_ = conn.Send(KindStarted, fmt.Appendf(nil, `{"pid":%d}`, process.PID()))
+	close(open)
 	status, err := process.Wait()
 	close(done)
 	if err != nil {
@@ -80,6 +79,8 @@ func serveInput(conn *Conn, process Process, in *queue, done <-chan struct{}) {
 				// It fails only if the command has ended, which the client hears anyway.
 				_ = process.Signal(syscall.Signal(payload[0]))
 			}
+		default:
+			// A newer client's; there is nothing it could mean here.
 		}
 	}
 	in.close()
@@ -153,7 +154,7 @@ func Start(ctx context.Context, dial Dialer, op string, args any, stdio Stdio) (
 
 func (r *remote) sendInput(in io.Reader) {
 	// An error means that the command has ended or that its input has: in both cases there is no more to send.
-	_, _ = io.Copy(stream{r.conn, KindStdin}, in)
+	_, _ = io.Copy(stream{conn: r.conn, kind: KindStdin}, in)
 	_ = r.conn.Send(KindStdinEnd, nil)
 }
 
@@ -174,6 +175,8 @@ func (r *remote) receive(stdio Stdio) (int, error) {
 				return 0, err
 			}
 			return e.Status, nil
+		default:
+			// A newer server's; there is nothing it could mean here.
 		}
 		if err != nil {
 			return 0, fmt.Errorf("write the command's output: %w", err)

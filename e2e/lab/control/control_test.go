@@ -1,0 +1,88 @@
+package control
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/fairlead/fairlead/e2e/lab/topology"
+)
+
+func TestCertificateIsValidForEveryAddressOfTheAPIServer(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := New(dir, "/k", topology.Families{V4: true, V6: true}); err != nil {
+		t.Fatal(err)
+	}
+	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, "server.crt"), filepath.Join(dir, "server.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := x509.ParseCertificate(pair.Certificate[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca, err := os.ReadFile(filepath.Join(dir, "ca.crt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(ca)
+	for _, name := range []string{"172.30.0.1", "fd30::1", "10.96.0.1", "fd00:96::1", "kubernetes.default.svc"} {
+		if _, err := leaf.Verify(x509.VerifyOptions{Roots: roots, DNSName: name}); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestKubeconfigReachesTheAPIServerByAFamilyOfTheLab(t *testing.T) {
+	for families, want := range map[topology.Families]string{
+		{V4: true}: "https://172.30.0.1:6443", {V6: true}: "https://[fd30::1]:6443", {V4: true, V6: true}: "https://172.30.0.1:6443",
+	} {
+		plane, err := New(t.TempDir(), "/k", families)
+		if err != nil {
+			t.Fatal(err)
+		}
+		config, err := clientcmd.BuildConfigFromFlags("", plane.AdminKubeconfig())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if config.Host != want || config.BearerToken == "" || config.BearerToken != plane.RESTConfig().BearerToken {
+			t.Errorf("%s: host %s, want %s", families, config.Host, want)
+		}
+	}
+}
+
+func TestCommandLinesNameTheRangesOfTheFamilies(t *testing.T) {
+	plane, err := New(t.TempDir(), "/k", topology.Families{V6: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, argv := range [][]string{plane.APIServer(), plane.ControllerManager(), plane.Proxy("n1", "ipvs", nil)} {
+		if line := strings.Join(argv, " "); strings.Contains(line, "10.96.") || strings.Contains(line, "10.244.") {
+			t.Errorf("a lab of IPv6 has %s", line)
+		}
+	}
+	if !slices.Contains(plane.APIServer(), "--service-cluster-ip-range=fd00:96::/112") {
+		t.Errorf("no service range in %q", plane.APIServer())
+	}
+	if argv := plane.Proxy("n1", "ipvs", []string{"--ipvs-strict-arp"}); argv[len(argv)-1] != "--ipvs-strict-arp" {
+		t.Errorf("the user's flag is not the last of %q", argv)
+	}
+}
+
+func TestParseProxyMode(t *testing.T) {
+	for _, mode := range []string{"nftables", "iptables", "ipvs", "none"} {
+		if got, err := ParseProxyMode(mode); err != nil || string(got) != mode {
+			t.Errorf("%s: got %s, %v", mode, got, err)
+		}
+	}
+	if _, err := ParseProxyMode("userspace"); err == nil {
+		t.Error("userspace is taken for a mode")
+	}
+}

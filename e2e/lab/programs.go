@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/fairlead/fairlead/e2e/cluster"
+	"github.com/fairlead/fairlead/e2e/lab/agent"
+	"github.com/fairlead/fairlead/e2e/lab/probe"
+	"github.com/fairlead/fairlead/e2e/lab/serve"
+	"github.com/fairlead/fairlead/e2e/lab/topology"
+)
+
+// untilTerminated is a context that SIGTERM and SIGINT end.
+func untilTerminated() (context.Context, context.CancelFunc) {
+	return signal.NotifyContext(rootContext(), syscall.SIGTERM, syscall.SIGINT)
+}
+
+func serveCommand() *cobra.Command {
+	var name string
+	var texts []string
+	command := &cobra.Command{
+		Use: "serve --name NAME --listen PROTOCOL:PORT", Short: "Answer with a name and the peer's address, as a pod",
+		Args: args(cobra.NoArgs),
+		RunE: func(*cobra.Command, []string) error {
+			listens, err := serve.ParseListens(texts)
+			if err != nil {
+				return usageError{err}
+			}
+			ctx, stop := untilTerminated()
+			defer stop()
+			return serve.Run(ctx, name, listens, func() { fmt.Println("serving", listens) })
+		},
+	}
+	command.Flags().StringVar(&name, "name", "server", "name to answer with")
+	command.Flags().StringArrayVar(&texts, "listen", []string{"http:8080"}, "PROTOCOL:PORT of http, tcp, udp or sctp (repeatable)")
+	return command
+}
+
+func probeCommand() *cobra.Command {
+	var options probe.Options
+	var fresh bool
+	command := &cobra.Command{
+		Use:   "probe [flags] URL...",
+		Short: "Ask URLs at a steady pace and print JSON lines when they stop and start to answer, and at the end",
+		Long: "Asks each URL (http, https, tcp, udp, sctp) at a steady pace until --for, --count, SIGTERM or SIGINT. Prints a JSON\n" +
+			"line whenever a URL begins or ceases to answer and a summary line per URL at the end. Exits with 1 if one never did.",
+		Args: args(cobra.MinimumNArgs(1)),
+		RunE: func(_ *cobra.Command, urls []string) error {
+			ctx, stop := untilTerminated()
+			defer stop()
+			options.Keep = !fresh
+			answered, err := probe.Run(ctx, options, urls, os.Stdout)
+			if err != nil {
+				return usageError{err}
+			}
+			if !answered {
+				return statusError(1)
+			}
+			return nil
+		},
+	}
+	flags := command.Flags()
+	flags.DurationVar(&options.Every, "every", cluster.ProbeEvery, "time from one request to the next")
+	flags.DurationVar(&options.Timeout, "timeout", cluster.ProbeTimeout, "time a request may take")
+	flags.DurationVar(&options.For, "for", 0, "end after this time")
+	flags.IntVar(&options.Count, "count", 0, "end after this many requests")
+	flags.BoolVar(&options.UntilAnswer, "until-answer", false, "end once every URL has answered")
+	flags.BoolVar(&fresh, "fresh", true, "make a new connection for each request")
+	return command
+}
+
+func agentCommand() *cobra.Command {
+	var initial bool
+	var config agent.Config
+	var families string
+	command := &cobra.Command{
+		Use: "agent", Short: "Serve the fabric's hosts to the driver", Hidden: true, Args: args(cobra.NoArgs),
+		RunE: func(*cobra.Command, []string) error {
+			var err error
+			if config.Families, err = topology.ParseFamilies(families); err != nil {
+				return usageError{err}
+			}
+			if initial {
+				return agent.Init([]string{"agent", "--families", families, "--uplink", config.Uplink, "--prefix", config.Prefix})
+			}
+			ctx, stop := untilTerminated()
+			defer stop()
+			return agent.Run(ctx, config)
+		},
+	}
+	flags := command.Flags()
+	flags.BoolVar(&initial, "init", false, "be a guest's first process")
+	flags.StringVar(&config.Uplink, "uplink", "", "interface toward the control plane")
+	flags.StringVar(&config.Prefix, "prefix", "", "what the names of network namespaces begin with")
+	flags.StringVar(&families, "families", "dual", "address families")
+	return command
+}

@@ -1,0 +1,119 @@
+package serve
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// server answers with a name.
+type server struct {
+	name  string
+	group *errgroup.Group
+}
+
+// Run binds every listen, tells ready, and answers until ctx ends or a socket fails. Sockets take both families where the
+// kernel has both.
+func Run(ctx context.Context, name string, listens []Listen, ready func()) error {
+	group, running := errgroup.WithContext(ctx)
+	s := &server{name: name, group: group}
+	for _, listen := range listens {
+		closer, err := s.listen(listen)
+		if err != nil {
+			return fmt.Errorf("listen on %s: %w", listen, err)
+		}
+		stop := context.AfterFunc(running, func() { _ = closer.Close() })
+		defer stop()
+	}
+	ready()
+	if err := group.Wait(); ctx.Err() == nil {
+		return err
+	}
+	// Told to stop: the sockets failed because they were closed.
+	return nil
+}
+
+func (s *server) listen(listen Listen) (io.Closer, error) {
+	address := fmt.Sprintf(":%d", listen.Port)
+	switch listen.Protocol {
+	case "udp":
+		conn, err := net.ListenPacket("udp", address)
+		if err != nil {
+			return nil, err
+		}
+		s.group.Go(func() error { return s.udp(conn) })
+		return conn, nil
+	case "sctp":
+		listener, err := listenSCTP(listen.Port)
+		if err != nil {
+			return nil, err
+		}
+		s.group.Go(func() error { return s.sctp(listener) })
+		return listener, nil
+	}
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	if listen.Protocol == "http" {
+		handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "text/plain")
+			_, _ = fmt.Fprint(w, s.line(r.RemoteAddr))
+		})
+		s.group.Go(func() error { return (&http.Server{Handler: handler}).Serve(listener) })
+	} else {
+		s.group.Go(func() error { return s.tcp(listener) })
+	}
+	return listener, nil
+}
+
+// line is the answer to a peer: our name and its address, without the port.
+func (s *server) line(peer string) string {
+	if address, err := netip.ParseAddrPort(peer); err == nil {
+		peer = address.Addr().Unmap().WithZone("").String()
+	}
+	return s.name + " " + peer + "\n"
+}
+
+func (s *server) udp(conn net.PacketConn) error {
+	buffer := make([]byte, 64<<10)
+	for {
+		_, peer, err := conn.ReadFrom(buffer)
+		if err != nil {
+			return fmt.Errorf("read a datagram: %w", err)
+		}
+		// A peer that cannot be answered is no reason to stop answering others.
+		_, _ = conn.WriteTo([]byte(s.line(peer.String())), peer)
+	}
+}
+
+func (s *server) tcp(listener net.Listener) error {
+	for {
+		conn, err := listener.Accept()
+		if err != nil {
+			return fmt.Errorf("accept: %w", err)
+		}
+		// Ends with the connection; the process ends all.
+		go s.lines(conn, conn.RemoteAddr().String())
+	}
+}
+
+// lines sends our line on connect and again for each line of the peer's.
+func (s *server) lines(conn io.ReadWriteCloser, peer string) {
+	defer func() { _ = conn.Close() }()
+	line := s.line(peer)
+	if _, err := io.WriteString(conn, line); err != nil {
+		return
+	}
+	for lines := bufio.NewScanner(conn); lines.Scan(); {
+		if _, err := io.WriteString(conn, line); err != nil {
+			return
+		}
+	}
+}
