@@ -1,0 +1,235 @@
+package tests
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/fairlead/fairlead/e2e/cluster"
+	"github.com/fairlead/fairlead/e2e/scenario"
+	"github.com/fairlead/fairlead/pkg/election"
+)
+
+// strike lets a fault hit the holder of an address while a client asks it, waits until another node holds it and it answers,
+// and returns the struck node with what the client saw.
+func strike(t testing.TB, s *scenario.Scenario, fault cluster.FaultKind, addr netip.Addr) (node string, seen cluster.ProbeSummary) {
+	t.Helper()
+	ctx := within(t.Context(), t)
+	node, err := s.Holder(ctx, addr, "")
+	must(t, err)
+	probe, err := s.Probe(ctx, "client", cluster.ProbeOptions{}, scenario.URL(addr, 80))
+	must(t, err)
+	must(t, scenario.Until(ctx, func() error { return up(probe) }))
+	must(t, s.Fault(ctx, fault, node))
+	_, err = s.Holder(ctx, addr, node)
+	must(t, err)
+	must(t, scenario.Until(ctx, func() error { return up(probe) }))
+	time.Sleep(time.Second) // long enough for a request that was lost to time out
+	must(t, scenario.Until(ctx, func() error { return up(probe) }))
+	summaries, err := probe.Stop()
+	must(t, err)
+	if len(summaries) != 1 {
+		t.Fatalf("the probe gave %d summaries", len(summaries))
+	}
+	return node, summaries[0]
+}
+
+func up(probe *cluster.Probe) error {
+	events := probe.Events()
+	if len(events) == 0 || !events[len(events)-1].Up {
+		return fmt.Errorf("the address does not answer: %v", events)
+	}
+	return nil
+}
+
+// apart makes a Service whose pod is on a node that holds neither of its addresses, and returns them.
+func apart(t testing.TB, s *scenario.Scenario, name string) []netip.Addr {
+	t.Helper()
+	ctx := within(t.Context(), t)
+	_, err := s.CreateService(ctx, scenario.Service(name))
+	must(t, err)
+	addresses, err := s.Addresses(ctx, name, 2)
+	must(t, err)
+	t.Cleanup(func() {
+		ctx := within(context.Background(), t)
+		must(t, s.Core.CoreV1().Services(scenario.Namespace).Delete(ctx, name, metav1.DeleteOptions{}))
+		must(t, s.DeletePod(ctx, name+"-1"))
+		must(t, s.Gone(ctx, addresses...))
+	})
+	nodes, err := s.Nodes(ctx)
+	must(t, err)
+	for _, addr := range addresses {
+		holder, err := s.Holder(ctx, addr, "")
+		must(t, err)
+		nodes = slices.DeleteFunc(nodes, func(n string) bool { return n == holder })
+	}
+	must(t, s.AddWebPods(ctx, name, nodes[0]))
+	for _, addr := range addresses {
+		answers(t, s, "client", addr, 80)
+	}
+	return addresses
+}
+
+func TestAnotherNodeTakesOverWhenASpeakerIsKilled(t *testing.T) {
+	s, ctx := connect(t)
+	pool(t, s)
+	for _, addr := range web(t, s, "killed", "n1", "n2") {
+		answers(t, s, "client", addr, 80)
+		node, seen := strike(t, s, cluster.KillSpeaker, addr)
+		t.Logf("%s: longest time without an answer %.0f ms", addr, seen.LongestGapMS)
+		must(t, scenario.Until(within(ctx, t), func() error { return notBound(ctx, s, node, addr) }))
+		must(t, s.Fault(ctx, cluster.StartSpeaker, node))
+	}
+}
+
+func notBound(ctx context.Context, s *scenario.Scenario, node string, addr netip.Addr) error {
+	traces, err := scenario.Traces(ctx, s.Cluster, node, addr)
+	if err == nil && slices.Contains(traces, "address "+addr.String()) {
+		err = fmt.Errorf("node %s still has address %s", node, addr)
+	}
+	return err
+}
+
+func TestAnotherNodeTakesOverWhenAMachineLosesPower(t *testing.T) {
+	s, ctx := connect(t)
+	pool(t, s)
+	addr := apart(t, s, "powerless")[0]
+	node, seen := strike(t, s, cluster.PowerOff, addr)
+	t.Logf("%s: longest time without an answer %.0f ms", addr, seen.LongestGapMS)
+	must(t, s.Fault(ctx, cluster.PowerOn, node))
+	holder, err := s.Holder(within(ctx, t), addr, node)
+	must(t, err)
+	t.Logf("after power-on of %s the address stays on %s", node, holder)
+	answers(t, s, "client", addr, 80)
+}
+
+// TestAFrozenSpeakerLosesItsAddress: the kernel's fence removes what the speaker cannot, and when it thaws it finds its
+// right lapsed.
+func TestAFrozenSpeakerLosesItsAddress(t *testing.T) {
+	s, ctx := connect(t)
+	pool(t, s)
+	addr := apart(t, s, "frozen")[0]
+	node, seen := strike(t, s, cluster.FreezeSpeaker, addr)
+	t.Logf("%s: longest time without an answer %.0f ms", addr, seen.LongestGapMS)
+	must(t, scenario.Until(within(ctx, t), func() error { return notBound(ctx, s, node, addr) }))
+	must(t, s.Fault(ctx, cluster.ThawSpeaker, node))
+	must(t, scenario.Until(within(ctx, t), func() error { return living(ctx, s, node) }))
+	must(t, notBound(ctx, s, node, addr))
+	answers(t, s, "client", addr, 80)
+}
+
+// living returns nil if a node's heartbeat stands.
+func living(ctx context.Context, s *scenario.Scenario, node string) error {
+	lease, err := s.Core.CoordinationV1().Leases(scenario.SystemNamespace).Get(ctx, election.HeartbeatName(node), metav1.GetOptions{})
+	if err == nil && lease.Spec.HolderIdentity == nil {
+		err = fmt.Errorf("the heartbeat of %s is revoked", node)
+	}
+	return err
+}
+
+func TestANodeCutFromTheAPIGivesItsAddressUp(t *testing.T) {
+	s, ctx := connect(t)
+	pool(t, s)
+	addr := apart(t, s, "cut")[0]
+	node, seen := strike(t, s, cluster.CutAPI, addr)
+	t.Logf("%s: longest time without an answer %.0f ms", addr, seen.LongestGapMS)
+	must(t, notBound(ctx, s, node, addr))
+	must(t, s.Fault(ctx, cluster.Heal, node))
+	must(t, scenario.Until(within(ctx, t), func() error { return living(ctx, s, node) }))
+	answers(t, s, "client", addr, 80)
+}
+
+func TestAStoppedSpeakerHandsItsAddressOver(t *testing.T) {
+	s, ctx := connect(t)
+	pool(t, s)
+	addr := apart(t, s, "stopped")[0]
+	node, seen := strike(t, s, cluster.StopSpeaker, addr)
+	t.Logf("%s: longest time without an answer %.0f ms", addr, seen.LongestGapMS)
+	must(t, s.Fault(ctx, cluster.StartSpeaker, node))
+	must(t, scenario.Until(within(ctx, t), func() error { return living(ctx, s, node) }))
+}
+
+// TestARestartedSpeakerKeepsItsAddress: one that dies and comes back at once finds its claims and its kernel state.
+func TestARestartedSpeakerKeepsItsAddress(t *testing.T) {
+	s, ctx := connect(t)
+	pool(t, s)
+	addr := apart(t, s, "restarted")[0]
+	node, err := s.Holder(within(ctx, t), addr, "")
+	must(t, err)
+	probe, err := s.Probe(ctx, "client", cluster.ProbeOptions{}, scenario.URL(addr, 80))
+	must(t, err)
+	must(t, s.Fault(ctx, cluster.KillSpeaker, node))
+	must(t, s.Fault(ctx, cluster.StartSpeaker, node))
+	time.Sleep(2 * election.DefaultTiming().TTake) // by then another would have taken it
+	summaries, err := probe.Stop()
+	must(t, err)
+	t.Logf("longest time without an answer %.0f ms, %d of %d answered", summaries[0].LongestGapMS, summaries[0].Answered, summaries[0].Sent)
+	holder, err := s.Holder(within(ctx, t), addr, "")
+	must(t, err)
+	if holder != node {
+		t.Errorf("the address moved from %s to %s", node, holder)
+	}
+	answers(t, s, "client", addr, 80)
+}
+
+func TestServicesAreServedWithoutTheirController(t *testing.T) {
+	s, ctx := connect(t)
+	pool(t, s)
+	must(t, s.Fault(ctx, cluster.KillController, ""))
+	t.Cleanup(func() { must(t, s.Fault(context.Background(), cluster.StartController, "")) })
+	// The other replica leads when the dead one's Lease has run out.
+	for _, addr := range web(t, s, "leaderless", "n1") {
+		answers(t, s, "client", addr, 80)
+	}
+}
+
+func TestAServiceDeletedWhileNoControllerRunsLeavesNothing(t *testing.T) {
+	s, ctx := connect(t)
+	pool(t, s)
+	_, err := s.CreateService(ctx, scenario.Service("orphan"))
+	must(t, err)
+	addresses, err := s.Addresses(within(ctx, t), "orphan", 2)
+	must(t, err)
+	must(t, s.Fault(ctx, cluster.KillController, ""))
+	must(t, s.Core.CoreV1().Services(scenario.Namespace).Delete(ctx, "orphan", metav1.DeleteOptions{}))
+	must(t, s.Fault(ctx, cluster.StartController, ""))
+	must(t, s.Gone(within(ctx, t), addresses...))
+}
+
+func TestTheClusterComesBackAfterTheAPIServerWasAway(t *testing.T) {
+	s, ctx := connect(t)
+	pool(t, s)
+	addresses := web(t, s, "away", "n1")
+	for _, addr := range addresses {
+		answers(t, s, "client", addr, 80)
+	}
+	must(t, s.Fault(ctx, cluster.APIDown, ""))
+	time.Sleep(2 * election.DefaultTiming().TTake)
+	must(t, s.Fault(ctx, cluster.APIUp, ""))
+	for _, addr := range addresses {
+		answers(t, s, "client", addr, 80)
+		again, err := s.Addresses(within(ctx, t), "away", 2)
+		must(t, err)
+		if !slices.Contains(again, addr) {
+			t.Errorf("the Service had %v and has %v", addresses, again)
+		}
+	}
+}
+
+func TestAnIPVSTableThatSomebodyEmptiedIsFilledAgain(t *testing.T) {
+	s, ctx := connect(t)
+	pool(t, s)
+	for _, addr := range web(t, s, "emptied", "n1") {
+		answers(t, s, "client", addr, 80)
+		node, err := s.Holder(within(ctx, t), addr, "")
+		must(t, err)
+		_, err = s.Output(ctx, node, "ipvsadm", "-C")
+		must(t, err)
+		answers(t, s, "client", addr, 80)
+	}
+}
