@@ -1,0 +1,87 @@
+# Fairlead. Two commands on a fresh machine with Go, gcc, git, make, apt and root: make demo, make test.
+# The lab's kernel and Kubernetes binaries are built once and kept in $(FAIRLEAD_CACHE) (default ~/.cache/fairlead).
+
+GO ?= go
+GOLANGCI_LINT ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+BINARIES := bin/fairlead-controller bin/fairlead-speaker bin/lab bin/demo
+
+# Packages with tests that need a kernel with ip_vs, in namespaces of their own.
+KERNEL_PACKAGES := ./pkg/ipvs ./pkg/netif ./pkg/nft ./pkg/announce ./pkg/host
+# Arguments for the tests of the lab tier, such as E2E_ARGS='-run TestFailover'.
+E2E_ARGS ?=
+BENCH ?= .
+
+# One way to compile, so that one build cache serves all but the race detector, which needs cgo.
+export CGO_ENABLED := 0
+
+.PHONY: all
+all: build
+
+.PHONY: build
+build: $(BINARIES)
+
+.PHONY: $(BINARIES)
+bin/fairlead-controller bin/fairlead-speaker: bin/%:
+	$(GO) build -o $@ ./cmd/$*
+bin/lab:
+	$(GO) build -o $@ ./e2e/lab
+bin/demo:
+	$(GO) build -o $@ ./e2e/demo
+
+# What the lab runs on: Debian packages, a kernel where this one has no ip_vs, and Kubernetes.
+.PHONY: setup
+setup: build
+	e2e/packages.sh lab
+
+.PHONY: demo
+demo: setup
+	bin/lab run --nodes 3 -- bin/demo
+
+# A shell in the cluster of the demo.
+.PHONY: lab
+lab: setup
+	bin/lab shell --nodes 3
+
+.PHONY: test
+test: test-unit test-kernel test-e2e
+
+.PHONY: test-unit
+test-unit:
+	CGO_ENABLED=1 $(GO) test -race ./...
+
+.PHONY: test-kernel
+test-kernel: setup
+	FAIRLEAD_KERNEL_TESTS=1 $(GO) test -count=1 -p 1 -exec "$(CURDIR)/bin/lab vm --" -run '^TestKernel' $(KERNEL_PACKAGES)
+
+.PHONY: test-e2e
+test-e2e: setup
+	FAIRLEAD_E2E=1 $(GO) test -count=1 -timeout 40m -exec "$(CURDIR)/bin/lab run --nodes 3 --" ./e2e/tests -v $(E2E_ARGS)
+
+.PHONY: bench
+bench: setup
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./pkg/...
+	FAIRLEAD_KERNEL_TESTS=1 $(GO) test -count=1 -p 1 -exec "$(CURDIR)/bin/lab vm --" -run '^$$' -bench 'Kernel' -benchmem $(KERNEL_PACKAGES)
+	FAIRLEAD_E2E=1 $(GO) test -count=1 -timeout 60m -exec "$(CURDIR)/bin/lab run --nodes 3 --" -run '^$$' -bench '$(BENCH)' ./e2e/tests
+
+# Two thousand random schedules of faults over the election; make test plays forty.
+.PHONY: soak
+soak:
+	FAIRLEAD_SIM_RUNS=2000 $(GO) test -count=1 -timeout 60m -run 'Right|Protocol' -v ./pkg/election
+
+.PHONY: lint
+lint: check-generated
+	$(GOLANGCI_LINT) run
+
+.PHONY: generate
+generate:
+	pkg/generated/generate.sh
+
+# Fails when the generated files are not those that make generate gives.
+.PHONY: check-generated
+check-generated: generate
+	@git status --porcelain -- pkg/api pkg/generated manifests/crds | grep . \
+	  && { echo "generated files are stale: run make generate and commit the result"; exit 1; } || true
+
+.PHONY: clean
+clean:
+	rm -rf bin
