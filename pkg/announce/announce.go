@@ -84,20 +84,6 @@ func (a *Announcer) Set(bindings []model.Binding) {
 	}
 }
 
-// Repeat announces the address once more at once, as its rightful holder does when another host claims it, and then goes
-// on with the schedule. An address that is not in the set stays silent. RFC 5227, section 2.4 (c), wants such a defence
-// at most once in 10 s: the caller keeps that.
-func (a *Announcer) Repeat(addr netip.Addr) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.schedule.hasten(addr, time.Now()) {
-		select {
-		case a.wake <- struct{}{}:
-		default:
-		}
-	}
-}
-
 // Run sends until the context ends, then closes the sockets. It must run in the network namespace of the interfaces, on
 // one goroutine.
 func (a *Announcer) Run(ctx context.Context) {

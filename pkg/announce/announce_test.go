@@ -19,7 +19,6 @@ import (
 
 var _ = []interface {
 	Set([]model.Binding)
-	Repeat(netip.Addr)
 	Run(context.Context)
 }{(*Announcer)(nil), (*Fake)(nil)}
 
@@ -210,22 +209,6 @@ func TestErrorsAreReportedWhenTheyBeginAndEnd(t *testing.T) {
 	})
 }
 
-func TestRepeatAnnouncesOnceMore(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		a, w, stop := run(Config{})
-		defer stop()
-		vip := on("eth0", "10.0.0.1")
-		a.Set([]model.Binding{vip})
-		pass(6 * time.Second)
-		a.Repeat(vip.Addr)
-		a.Repeat(netip.MustParseAddr("10.0.0.9"))
-		pass(0)
-		if n := len(w.sent(vip)); n != burst+1 {
-			t.Errorf("%d announcements, want %d", n, burst+1)
-		}
-	})
-}
-
 func TestThousandsOfVIPsAreAnnouncedAtOnceAndRefreshedInTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, w, stop := run(Config{})
@@ -261,8 +244,7 @@ func TestTheFakeRecords(t *testing.T) {
 	fake := NewFake(Config{Allowed: func(addr netip.Addr) bool { return addr == a.Addr }})
 	fake.Set([]model.Binding{a, b})
 	fake.Set([]model.Binding{a, b})
-	fake.Repeat(a.Addr)
-	if got := fake.Packets(); !slices.Equal(got, []model.Binding{a, a}) {
+	if got := fake.Packets(); !slices.Equal(got, []model.Binding{a}) {
 		t.Errorf("packets %v", got)
 	}
 	if got := fake.Announced(); !slices.Equal(got, []model.Binding{a, b}) {

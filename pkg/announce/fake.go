@@ -38,17 +38,6 @@ func (f *Fake) Set(bindings []model.Binding) {
 	f.set = slices.Clone(bindings)
 }
 
-// Repeat is that of Announcer.
-func (f *Fake) Repeat(addr netip.Addr) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, b := range f.set {
-		if b.Addr == addr {
-			f.send(b)
-		}
-	}
-}
-
 func (f *Fake) send(b model.Binding) {
 	if f.allowed(b.Addr) {
 		f.packets = append(f.packets, b)

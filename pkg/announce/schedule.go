@@ -106,17 +106,6 @@ func (s *schedule) restart(name string, now time.Time) {
 	}
 }
 
-// hasten makes the bindings of an address due now; false if it has none.
-func (s *schedule) hasten(addr netip.Addr, now time.Time) (found bool) {
-	for b, e := range s.entries {
-		if b.Addr == addr {
-			e.at, found = now, true
-			heap.Fix(&s.queue, e.index)
-		}
-	}
-	return found
-}
-
 // queue is a heap of entries by time, those of one time by address.
 type queue []*entry
 

@@ -10,7 +10,6 @@
 package netif
 
 import (
-	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -28,20 +27,6 @@ type Interface struct {
 	// Prefixes are the networks that are on its link: those of its addresses, sorted, without link-local ones and without
 	// /32 and /128, which is what a bound VIP has.
 	Prefixes []netip.Prefix
-}
-
-func (i Interface) String() string {
-	var parts []string
-	if !i.Up {
-		parts = append(parts, "down")
-	}
-	for _, p := range i.Prefixes {
-		parts = append(parts, p.String())
-	}
-	if len(parts) == 0 {
-		return i.Name
-	}
-	return fmt.Sprintf("%s (%s)", i.Name, strings.Join(parts, ", "))
 }
 
 // Diff returns what to bind and what to unbind so that what the kernel has becomes what is wanted. An address that is not

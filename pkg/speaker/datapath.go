@@ -107,6 +107,12 @@ func (d *Datapath) Apply(ctx context.Context, want model.NodeState, settled bool
 	return step.outcome, nil
 }
 
+func (d *Datapath) lastBound() []model.Binding {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.bound
+}
+
 func (d *Datapath) setSample(want model.NodeState) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -161,6 +167,7 @@ type step struct {
 }
 
 func (s *step) run(ctx context.Context) error {
+	s.outcome.Bound = s.lastBound() // until it is known better: a claim is handed back only when its VIP is off
 	if s.applied == nil {
 		if err := s.readRecord(ctx); err != nil {
 			return err

@@ -37,7 +37,7 @@ func (s *Speaker) reports(vips []*v1alpha1.VIP, status election.Status, candidat
 			continue
 		}
 		report := kube.VIPReport{Services: services(vip), Backends: result.Backends[vip.Name].String()}
-		s.warn(vip, cmpError(result.Problems[vip.Name], outcome.Failed[addr]))
+		s.warn(vip, cmp.Or(result.Problems[vip.Name], outcome.Failed[addr]))
 		if binding, holds := bound[addr]; holds {
 			report.Node, report.Interface = s.config.Node, binding.Interface
 			report.Reason = v1alpha1.VIPReasonAnnounced
@@ -51,15 +51,6 @@ func (s *Speaker) reports(vips []*v1alpha1.VIP, status election.Status, candidat
 		reports[vip.Name] = report
 	}
 	return reports
-}
-
-func cmpError(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // warn makes an event of what keeps this node from serving a VIP, once for each text.
