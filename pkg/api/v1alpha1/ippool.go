@@ -38,10 +38,64 @@ type IPPoolSpec struct {
 	// +listType=set
 	Addresses []AddressRange `json:"addresses"`
 
-	// autoAssign lets a Service that names neither pool nor address be given an address of this pool.
+	// exclude takes addresses out of the pool again, written as in addresses. They are never handed out, even when asked for.
+	// +kubebuilder:validation:MaxItems=256
+	// +listType=set
+	// +optional
+	Exclude []AddressRange `json:"exclude,omitempty"`
+
+	// avoidBuggyIPs takes out the IPv4 addresses that end in .0 or .255, which some network equipment mistakes for network
+	// and broadcast addresses.
+	// +optional
+	AvoidBuggyIPs bool `json:"avoidBuggyIPs,omitempty"`
+
+	// avoidGatewayIPs takes out the IPv4 addresses that end in .1 or .254, where routers usually are.
+	// +optional
+	AvoidGatewayIPs bool `json:"avoidGatewayIPs,omitempty"`
+
+	// autoAssign lets a Service that names neither pool nor address be given an address of this pool. Of a pool with
+	// autoAssign false, addresses are had by asking: by annotation fairlead.dev/pool or fairlead.dev/addresses.
 	// +kubebuilder:default=true
 	// +optional
 	AutoAssign *bool `json:"autoAssign,omitempty"`
+
+	// priority says which pool is used first by a Service that names none: the one with the highest number. Among equals,
+	// one that is limited to some Services comes before one for all, then one with all the families that the Service
+	// wants, then the first by name.
+	// +kubebuilder:validation:Minimum=-1000000
+	// +kubebuilder:validation:Maximum=1000000
+	// +optional
+	Priority int32 `json:"priority,omitempty"`
+
+	// namespaces whose Services may have addresses of this pool, by name. With namespaceSelectors, a namespace needs to be
+	// named here or match one of those. Neither: every namespace.
+	// +kubebuilder:validation:MaxItems=256
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=63
+	// +listType=set
+	// +optional
+	Namespaces []string `json:"namespaces,omitempty"`
+
+	// namespaceSelectors select, by their labels, namespaces whose Services may have addresses of this pool; one that
+	// matches is enough. Every namespace has the label kubernetes.io/metadata.name.
+	// +kubebuilder:validation:MaxItems=16
+	// +listType=atomic
+	// +optional
+	NamespaceSelectors []metav1.LabelSelector `json:"namespaceSelectors,omitempty"`
+
+	// serviceSelectors select, by their labels, the Services that may have addresses of this pool, besides what namespaces
+	// and namespaceSelectors ask for; one that matches is enough. Empty: every Service.
+	// +kubebuilder:validation:MaxItems=16
+	// +listType=atomic
+	// +optional
+	ServiceSelectors []metav1.LabelSelector `json:"serviceSelectors,omitempty"`
+
+	// reclaim says what becomes of an address that a Service has when the pool no longer covers it, because an entry was
+	// taken out, the pool is being deleted, or its limits now leave the Service out, and no other pool covers it either.
+	// Retain: the Service keeps it and is told so. Reassign: the Service is given another address if there is one.
+	// +kubebuilder:default=Retain
+	// +optional
+	Reclaim ReclaimPolicy `json:"reclaim,omitempty"`
 
 	// interfaces of a node on which VIPs of this pool may be bound, the first that the node has being taken. Empty: the
 	// interface that has an address in the network of the VIP.
@@ -55,7 +109,28 @@ type IPPoolSpec struct {
 	// nodeSelector limits the nodes that may hold VIPs of this pool. Empty: every node.
 	// +optional
 	NodeSelector *metav1.LabelSelector `json:"nodeSelector,omitempty"`
+
+	// scheduler that picks the backend of a new connection (ipvsadm(8)). Empty: mh, by source address and port, which every
+	// node computes alike.
+	// +optional
+	Scheduler Scheduler `json:"scheduler,omitempty"`
 }
+
+// ReclaimPolicy is what becomes of an address that its pool no longer covers.
+//
+// +kubebuilder:validation:Enum=Retain;Reassign
+type ReclaimPolicy string
+
+// The reclaim policies.
+const (
+	ReclaimRetain   ReclaimPolicy = "Retain"
+	ReclaimReassign ReclaimPolicy = "Reassign"
+)
+
+// Scheduler is the name of an IPVS scheduler (ipvsadm(8)).
+//
+// +kubebuilder:validation:Enum=rr;wrr;lc;wlc;lblc;lblcr;dh;sh;sed;nq;fo;ovf;mh
+type Scheduler string
 
 // AddressRange is a CIDR, a range "first-last", or a single address.
 //
@@ -70,7 +145,8 @@ type IPPoolStatus struct {
 	IPv4 *FamilyUsage `json:"ipv4,omitempty"`
 	// +optional
 	IPv6 *FamilyUsage `json:"ipv6,omitempty"`
-	// conditions: Ready (False with reason Overlap, Invalid or Exhausted when no address can be given).
+	// conditions: Ready (addresses can be given), Overlap (an older pool has some of the addresses), Exhausted (every
+	// address of a family is given).
 	// +listType=map
 	// +listMapKey=type
 	// +optional
@@ -87,14 +163,25 @@ type FamilyUsage struct {
 	Available string `json:"available"`
 }
 
-// Condition types and reasons of an IPPool.
+// Condition types of an IPPool.
 const (
-	PoolReady           = "Ready"
+	PoolReady     = "Ready"
+	PoolOverlap   = "Overlap"
+	PoolExhausted = "Exhausted"
+)
+
+// Reasons of the conditions of an IPPool.
+const (
 	PoolReasonReady     = "AddressesAvailable"
 	PoolReasonOverlap   = "Overlap"
+	PoolReasonDisjoint  = "Disjoint"
 	PoolReasonInvalid   = "Invalid"
 	PoolReasonExhausted = "Exhausted"
+	PoolReasonDeleting  = "Deleting"
 )
+
+// PoolFinalizer keeps an IPPool that is being deleted while addresses of it are used that no other pool covers.
+const PoolFinalizer = GroupName + "/addresses-in-use"
 
 // IPPoolList is a list of IPPools.
 //

@@ -6,7 +6,12 @@ import (
 )
 
 // VIP is one virtual address. Its name is the address in canonical form (IPv6 fully expanded, with "-" for ":"), so that the
-// API server's rule of unique names makes a double allocation impossible: creating the object is the allocation.
+// API server's rule of unique names makes a double allocation impossible: creating the object is the allocation. The
+// controller makes and deletes VIPs as Services and ConfigMaps need them. One that a user made is a reservation: the address
+// is given to nobody who does not ask for it, and the object is never deleted.
+//
+// A VIP of any other name is a claim: a user asks for an address, of a pool if spec.pool names one, and the controller writes
+// it to spec.address, reserves it under its own name, and keeps it for as long as the claim exists.
 //
 // +genclient
 // +genclient:nonNamespaced
@@ -33,15 +38,27 @@ type VIP struct {
 
 // VIPSpec is what the controller resolved: speakers need nothing else but EndpointSlices and Nodes.
 type VIPSpec struct {
-	// address of the VIP in canonical form.
+	// address of the VIP in canonical form. Empty in a claim until it has one.
 	// +kubebuilder:validation:MaxLength=45
-	// +kubebuilder:validation:XValidation:rule="isIP(self) && ip.isCanonical(self)",message="must be an IP address in canonical form (192.0.2.10, 2001:db8::10)"
-	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="an address cannot be changed: it is the object's name"
-	Address string `json:"address"`
+	// +kubebuilder:validation:XValidation:rule="self == '' || isIP(self) && ip.isCanonical(self)",message="must be an IP address in canonical form (192.0.2.10, 2001:db8::10)"
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf || oldSelf == ''",message="an address cannot be changed: make another VIP"
+	// +optional
+	Address string `json:"address,omitempty"`
 
-	// pool the address comes from.
+	// pool the address comes from, or, in a claim, is to come from.
 	// +optional
 	Pool string `json:"pool,omitempty"`
+
+	// family of the address that a claim without an address asks for. Empty: IPv4 if a pool has a free one, else IPv6.
+	// +kubebuilder:validation:Enum=IPv4;IPv6
+	// +optional
+	Family corev1.IPFamily `json:"family,omitempty"`
+
+	// owners keep the VIP, with or without frontends: the ConfigMaps that map the address and the claims that reserve it.
+	// +kubebuilder:validation:MaxItems=64
+	// +listType=atomic
+	// +optional
+	Owners []Owner `json:"owners,omitempty"`
 
 	// interfaces of a node on which the VIP may be bound, as in the pool.
 	// +listType=atomic
@@ -76,11 +93,55 @@ type Frontend struct {
 	// port of a Service that has no name.
 	// +optional
 	PortName string `json:"portName,omitempty"`
+	// configMap that put the Service on the VIP, as "namespace/name". Empty: the Service asked for the address itself.
+	// +optional
+	ConfigMap string `json:"configMap,omitempty"`
+	// share says with which other Services the Service shares the VIP. Without it, it shares with none.
+	// +optional
+	Share *Share `json:"share,omitempty"`
 	// sourceRanges that may connect, as CIDRs of the VIP's family. Empty: everybody.
 	// +listType=atomic
 	// +optional
 	SourceRanges []string `json:"sourceRanges,omitempty"`
+	// scheduler that picks the backend of a new connection, as in the pool.
+	// +optional
+	Scheduler Scheduler `json:"scheduler,omitempty"`
 }
+
+// Share is a Service's agreement to share its addresses. Two Services share one if each agrees with the other: the keys are
+// equal, the namespaces are allowed, and the backends are equal.
+type Share struct {
+	// key that both Services name.
+	Key string `json:"key"`
+	// namespaces other than its own that the Service shares with. "*": all.
+	// +listType=atomic
+	// +optional
+	Namespaces []string `json:"namespaces,omitempty"`
+	// backends is the selector of a Service with externalTrafficPolicy Local, and empty otherwise. The node that holds the
+	// address needs a pod of each Service; only the same pods are always on the same nodes.
+	// +optional
+	Backends string `json:"backends,omitempty"`
+}
+
+// Owner is what a VIP is kept for besides its frontends.
+type Owner struct {
+	// kind: ConfigMap, or VIP for a claim.
+	// +kubebuilder:validation:Enum=ConfigMap;VIP
+	Kind string `json:"kind"`
+	// namespace of a ConfigMap.
+	// +optional
+	Namespace string `json:"namespace,omitempty"`
+	Name      string `json:"name"`
+	// uid tells a claim from a later one of the same name. Empty for a ConfigMap: it is known by its name.
+	// +optional
+	UID string `json:"uid,omitempty"`
+}
+
+// Kinds of an Owner.
+const (
+	OwnerConfigMap = "ConfigMap"
+	OwnerVIP       = "VIP"
+)
 
 // ServiceReference names a Service, and which one of that name.
 type ServiceReference struct {
@@ -108,19 +169,30 @@ type VIPStatus struct {
 	// backends as "ready/all", over all frontends.
 	// +optional
 	Backends string `json:"backends,omitempty"`
-	// conditions: Held (a node holds and announces the VIP).
+	// conditions: Held (a node holds and announces the VIP), Covered (written once a pool no longer covers the address),
+	// and Bound, of a claim (it has its address).
 	// +listType=map
 	// +listMapKey=type
 	// +optional
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
-// Condition types and reasons of a VIP.
+// Condition types of a VIP.
 const (
-	VIPHeld              = "Held"
+	VIPHeld    = "Held"
+	VIPCovered = "Covered"
+	VIPBound   = "Bound"
+)
+
+// Reasons of the conditions of a VIP.
+const (
 	VIPReasonAnnounced   = "Announced"
 	VIPReasonNoCandidate = "NoCandidate"
 	VIPReasonFailed      = "DatapathFailed"
+	VIPReasonInPool      = "InPool"
+	VIPReasonNotInPool   = "NotInPool"
+	VIPReasonBound       = "AddressReserved"
+	VIPReasonUnbound     = "AllocationFailed"
 )
 
 // VIPList is a list of VIPs.
