@@ -23,19 +23,24 @@ type Allocator struct {
 // space is the addresses of one family.
 type space struct {
 	family   Family
+	avoid    Avoid
 	capacity *big.Int
 	used     uint64
-	free     intervals // disjoint and not touching
+	free     intervals // disjoint, not touching, and none begins or ends with an address to avoid
 }
 
 // NewAllocator makes an allocator whose addresses are all free.
 func NewAllocator(set Set) *Allocator {
 	a := &Allocator{set: set}
 	for _, family := range []Family{IPv4, IPv6} {
-		*a.space(family) = space{family: family, capacity: set.Capacity(family), free: newIntervals()}
+		*a.space(family) = space{family: family, avoid: set.avoid, capacity: set.Capacity(family), free: newIntervals()}
 	}
 	for _, r := range set.ranges {
-		a.space(r.Family()).free.insert(interval{toWord(r.First), toWord(r.Last)})
+		s := a.space(r.Family())
+		usable := interval{set.avoid.up(s.family, toWord(r.First)), set.avoid.down(s.family, toWord(r.Last))}
+		if usable.first.compare(usable.last) <= 0 {
+			s.free.insert(usable)
+		}
 	}
 	return a
 }
@@ -80,15 +85,19 @@ func (s *space) takeFrom(at *interval, w word) {
 	case at.first == at.last:
 		s.free.remove(at.first)
 	case at.first == w:
-		at.first = w.next()
+		at.first = s.after(w)
 	case at.last == w:
-		at.last = w.prev()
+		at.last = s.before(w)
 	default:
-		above := interval{w.next(), at.last}
-		at.last = w.prev()
+		above := interval{s.after(w), at.last}
+		at.last = s.before(w)
 		s.free.insert(above)
 	}
 }
+
+// after and before are the neighbours of an address among those that are not avoided.
+func (s *space) after(w word) word  { return s.avoid.up(s.family, w.next()) }
+func (s *space) before(w word) word { return s.avoid.down(s.family, w.prev()) }
 
 // Release marks an address as free. The error wraps ErrNotInPool or ErrFree.
 func (a *Allocator) Release(addr netip.Addr) error {
@@ -101,8 +110,8 @@ func (a *Allocator) Release(addr netip.Addr) error {
 		return fmt.Errorf("release %s: %w", addr, ErrFree)
 	}
 	s.used--
-	touchesBefore := before != nil && before.last.next() == w
-	touchesAfter := after != nil && after.first.prev() == w
+	touchesBefore := before != nil && s.after(before.last) == w
+	touchesAfter := after != nil && s.before(after.first) == w
 	switch {
 	case touchesBefore && touchesAfter:
 		last := after.last

@@ -74,14 +74,20 @@ func (m naive) lowest(family Family) (netip.Addr, bool) {
 func TestAllocatorAgreesWithNaiveModel(t *testing.T) {
 	for seed := range uint64(50) {
 		r := rand.New(rand.NewPCG(seed, 1))
-		set := mustParse(t, "192.0.2.0/29,192.0.2.9,192.0.2.12-192.0.2.20,2001:db8::fffe-2001:db8::1:3,2001:db8::2:0/126")
+		set := mustParse(t, "192.0.2.0/29,192.0.2.9,192.0.2.12-192.0.2.20,2001:db8::fffe-2001:db8::1:3,2001:db8::2:0/126,198.51.100.250-198.51.101.5")
+		set = set.Avoiding(Avoid(seed % 4))
 		a, model := NewAllocator(set), naive{}
 		for _, s := range set.Ranges() {
 			for addr := s.First; s.Contains(addr); addr = addr.Next() {
-				model[addr] = false
+				if last := addr.As16()[15]; addr.Is6() || !Avoid(seed%4).lastByte(uint64(last)) {
+					model[addr] = false
+				}
 			}
 		}
-		all := []netip.Addr{netip.MustParseAddr("192.0.2.8"), netip.MustParseAddr("2001:db8::")}
+		if got, want := set.Capacity(IPv4).Int64()+set.Capacity(IPv6).Int64(), int64(len(model)); got != want {
+			t.Fatalf("avoiding %d: capacity %d, model has %d", seed%4, got, want)
+		}
+		all := []netip.Addr{netip.MustParseAddr("192.0.2.8"), netip.MustParseAddr("2001:db8::"), netip.MustParseAddr("198.51.100.255")}
 		for addr := range model {
 			all = append(all, addr)
 		}

@@ -121,6 +121,27 @@ func TestParseKeepsGoodEntriesAndNamesAllBad(t *testing.T) {
 	}
 }
 
+func TestWithout(t *testing.T) {
+	for _, tc := range []struct{ name, set, less, want string }{
+		{"the middle", "192.0.2.0/24", "192.0.2.10-192.0.2.20", "192.0.2.0-192.0.2.9 192.0.2.21-192.0.2.255"},
+		{"both ends", "192.0.2.0/30", "192.0.2.0,192.0.2.3", "192.0.2.1-192.0.2.2"},
+		{"all", "192.0.2.0/30,2001:db8::1", "192.0.2.0/24", "2001:db8::1"},
+		{"nothing", "192.0.2.0/30", "198.51.100.0/24,2001:db8::/64", "192.0.2.0/30"},
+		{"across two ranges", "192.0.2.0-192.0.2.9,192.0.2.20-192.0.2.29", "192.0.2.5-192.0.2.25", "192.0.2.0-192.0.2.4 192.0.2.26-192.0.2.29"},
+		{"many of one range, one of many", "192.0.2.0/29,192.0.2.16/29", "192.0.2.1,192.0.2.3,192.0.2.17", "192.0.2.0 192.0.2.2 192.0.2.4/30 192.0.2.16 192.0.2.18-192.0.2.23"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			var got []string
+			for _, r := range mustParse(t, tc.set).Without(mustParse(t, tc.less)).Ranges() {
+				got = append(got, r.String())
+			}
+			if strings.Join(got, " ") != tc.want {
+				t.Errorf("%v, want %s", got, tc.want)
+			}
+		})
+	}
+}
+
 func TestOverlap(t *testing.T) {
 	for _, tc := range []struct {
 		name       string

@@ -8,9 +8,11 @@ import (
 	"sort"
 )
 
-// Set is a set of addresses of either family, as sorted ranges that neither overlap nor touch. The zero Set is empty.
+// Set is a set of addresses of either family: sorted ranges that neither overlap nor touch, without the addresses that are
+// avoided. The zero Set is empty.
 type Set struct {
 	ranges []Range
+	avoid  Avoid
 }
 
 // Parse reads specifications, which may overlap, into a Set. An error joins one *ParseError for each that is wrong; the Set
@@ -54,8 +56,42 @@ func joins(a, b Range) bool {
 // Ranges of the set, IPv4 first, ascending.
 func (s Set) Ranges() []Range { return slices.Clone(s.ranges) }
 
+// Without is the set less the ranges of another.
+func (s Set) Without(other Set) Set {
+	var rest []Range
+	j := 0
+	for _, r := range s.ranges {
+		for j < len(other.ranges) && other.ranges[j].Last.Less(r.First) {
+			j++
+		}
+		left, any := r, true
+		for k := j; any && k < len(other.ranges); k++ {
+			common, ok := intersect(left, other.ranges[k])
+			if !ok {
+				break
+			}
+			if left.First.Less(common.First) {
+				rest = append(rest, Range{left.First, common.First.Prev()})
+			}
+			if any = common.Last.Less(left.Last); any {
+				left.First = common.Last.Next()
+			}
+		}
+		if any {
+			rest = append(rest, left)
+		}
+	}
+	return Set{ranges: rest, avoid: s.avoid}
+}
+
+// Avoiding is the set less the addresses to be avoided.
+func (s Set) Avoiding(avoid Avoid) Set { return Set{ranges: s.ranges, avoid: s.avoid | avoid} }
+
 // Contains reports whether addr is in the set, in O(log ranges).
 func (s Set) Contains(addr netip.Addr) bool {
+	if s.avoid.holds(FamilyOf(addr), toWord(addr)) {
+		return false
+	}
 	i := sort.Search(len(s.ranges), func(i int) bool { return addr.Less(s.ranges[i].First) })
 	return i > 0 && s.ranges[i-1].Contains(addr)
 }
@@ -65,7 +101,9 @@ func (s Set) Capacity(family Family) *big.Int {
 	total := new(big.Int)
 	for _, r := range s.ranges {
 		if r.Family() == family {
-			total.Add(total, count(toWord(r.First), toWord(r.Last)))
+			first, last := toWord(r.First), toWord(r.Last)
+			total.Add(total, count(first, last))
+			total.Sub(total, new(big.Int).SetUint64(s.avoid.between(family, first, last)))
 		}
 	}
 	return total
@@ -77,7 +115,7 @@ type Shared struct {
 	Common Range // what both hold
 }
 
-// Overlap finds the lowest addresses that both sets hold.
+// Overlap finds the lowest addresses that the ranges of both sets hold, those that one of them avoids too.
 func Overlap(a, b Set) (Shared, bool) {
 	for i, j := 0, 0; i < len(a.ranges) && j < len(b.ranges); {
 		x, y := a.ranges[i], b.ranges[j]

@@ -11,6 +11,8 @@ type Rules struct {
 	Class string
 	// Classless makes Services of type LoadBalancer without a class ours too.
 	Classless bool
+	// Foreign makes the annotations of MetalLB and kube-vip mean here what they mean there.
+	Foreign bool
 }
 
 // Ours reports whether a Service is to have addresses from Fairlead. One that is being deleted is not.

@@ -12,18 +12,12 @@ import (
 	"github.com/fairlead/fairlead/pkg/api/v1alpha1"
 )
 
-// Annotations of a Service.
-const (
-	// AnnotationAddresses asks for addresses: at most one of each family, separated by commas.
-	AnnotationAddresses = v1alpha1.GroupName + "/addresses"
-	// AnnotationPool asks for addresses of one IPPool.
-	AnnotationPool = v1alpha1.GroupName + "/pool"
-)
-
 // Request is what a Service asks for.
 type Request struct {
 	// Service that asks.
 	Service v1alpha1.ServiceReference
+	// Labels of the Service, which pools may select.
+	Labels map[string]string
 	// Families wanted, in the order in which the status lists their addresses.
 	Families []corev1.IPFamily
 	// RequireAll says that some of the families are as good as none (RequireDualStack).
@@ -34,6 +28,10 @@ type Request struct {
 	AddressField string
 	// Pool asked for, or "".
 	Pool string
+	// PoolField is where Pool comes from, for messages.
+	PoolField string
+	// Share is what the Service agrees to; nil: it shares its addresses with no other.
+	Share *v1alpha1.Share
 
 	ports        []corev1.ServicePort
 	sourceRanges []netip.Prefix
@@ -51,27 +49,32 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%s %q %s: %s", e.Field, e.Value, e.Problem, e.Remedy)
 }
 
-// FromService reads a Service that is ours. An error joins one *Error for each value that cannot be used; the Request is then
+// Request reads a Service that is ours. An error joins one *Error for each value that cannot be used; the Request is then
 // void.
-func FromService(svc *corev1.Service) (Request, error) {
-	r := Request{
-		Service:  v1alpha1.ServiceReference{Namespace: svc.Namespace, Name: svc.Name, UID: string(svc.UID)},
-		Families: families(svc),
-		Pool:     strings.TrimSpace(svc.Annotations[AnnotationPool]),
-		ports:    svc.Spec.Ports,
+func (r Rules) Request(svc *corev1.Service) (Request, error) {
+	asked := r.annotations(svc)
+	request := Request{
+		Service:   v1alpha1.ServiceReference{Namespace: svc.Namespace, Name: svc.Name, UID: string(svc.UID)},
+		Labels:    svc.Labels,
+		Families:  families(svc),
+		Pool:      asked.pool.value,
+		PoolField: asked.pool.field,
+		ports:     svc.Spec.Ports,
 	}
 	if p := svc.Spec.IPFamilyPolicy; p != nil && *p == corev1.IPFamilyPolicyRequireDualStack {
-		r.RequireAll = true
+		request.RequireAll = true
 	}
-	if len(r.ports) == 0 {
+	if len(request.ports) == 0 {
 		return Request{}, &Error{"spec.ports", "", "has no port", "add the ports that are to answer on the address"}
 	}
-	errAddresses := r.readAddresses(svc)
-	errRanges := r.readSourceRanges(svc.Spec.LoadBalancerSourceRanges)
-	if err := errors.Join(errAddresses, errRanges); err != nil {
+	var errs [3]error
+	errs[0] = request.readAddresses(asked.addresses)
+	request.sourceRanges, errs[1] = sourceRanges(svc)
+	request.Share, errs[2] = asked.share(svc)
+	if err := errors.Join(errs[:]...); err != nil {
 		return Request{}, err
 	}
-	return r, nil
+	return request, nil
 }
 
 // families of a Service: the API server fills ipFamilies in for every type but ExternalName.
@@ -80,30 +83,26 @@ func families(svc *corev1.Service) []corev1.IPFamily {
 		return slices.Clone(svc.Spec.IPFamilies)
 	}
 	if addr, err := netip.ParseAddr(svc.Spec.ClusterIP); err == nil {
-		return []corev1.IPFamily{familyOf(addr)}
+		return []corev1.IPFamily{FamilyOf(addr)}
 	}
 	return []corev1.IPFamily{corev1.IPv4Protocol}
 }
 
-func familyOf(addr netip.Addr) corev1.IPFamily {
+// FamilyOf is the family of an address, as a Service names it.
+func FamilyOf(addr netip.Addr) corev1.IPFamily {
 	if addr.Is4() {
 		return corev1.IPv4Protocol
 	}
 	return corev1.IPv6Protocol
 }
 
-func (r *Request) readAddresses(svc *corev1.Service) error {
-	value := svc.Annotations[AnnotationAddresses]
-	r.AddressField = "annotation " + AnnotationAddresses
-	if strings.TrimSpace(value) == "" {
-		value, r.AddressField = svc.Spec.LoadBalancerIP, "spec.loadBalancerIP"
-	}
-	if strings.TrimSpace(value) == "" {
+func (r *Request) readAddresses(asked value) error {
+	if asked.value == "" {
 		return nil
 	}
-	r.Addresses = map[corev1.IPFamily]netip.Addr{}
-	for part := range strings.SplitSeq(value, ",") {
-		fail := func(problem, remedy string) error { return &Error{r.AddressField, value, problem, remedy} }
+	r.AddressField, r.Addresses = asked.field, map[corev1.IPFamily]netip.Addr{}
+	for part := range strings.SplitSeq(asked.value, ",") {
+		fail := func(problem, remedy string) error { return &Error{asked.field, asked.value, problem, remedy} }
 		part = strings.TrimSpace(part)
 		addr, err := netip.ParseAddr(part)
 		if err != nil || addr.Zone() != "" {
@@ -113,7 +112,11 @@ func (r *Request) readAddresses(svc *corev1.Service) error {
 		if addr.Is4In6() {
 			return fail(fmt.Sprintf("holds %s, an IPv4-mapped IPv6 address", part), fmt.Sprintf("write %s", addr.Unmap()))
 		}
-		family := familyOf(addr)
+		if addr.IsUnspecified() {
+			return fail(fmt.Sprintf("holds %s, which asks for an address by DHCP elsewhere and for none here", part),
+				"remove it, and make an IPPool of addresses that the DHCP server leaves free")
+		}
+		family := FamilyOf(addr)
 		if other, twice := r.Addresses[family]; twice {
 			return fail(fmt.Sprintf("holds two %s addresses, %s and %s", family, other, addr), "keep one of them")
 		}
@@ -126,53 +129,9 @@ func (r *Request) readAddresses(svc *corev1.Service) error {
 	return nil
 }
 
-func (r *Request) readSourceRanges(ranges []string) error {
-	var errs []error
-	for _, value := range ranges {
-		prefix, err := netip.ParsePrefix(strings.TrimSpace(value))
-		if err != nil || prefix.Addr().Is4In6() {
-			errs = append(errs, &Error{"spec.loadBalancerSourceRanges", value, "is not a CIDR",
-				"write networks such as 198.51.100.0/24 or 2001:db8:1::/48"})
-			continue
-		}
-		r.sourceRanges = append(r.sourceRanges, prefix.Masked())
-	}
-	slices.SortFunc(r.sourceRanges, netip.Prefix.Compare)
-	r.sourceRanges = slices.Compact(r.sourceRanges)
-	return errors.Join(errs...)
-}
-
-// nobody is, for each family, a source range that no packet from a client matches: the unspecified address (RFC 1122 section
-// 3.2.1.3, RFC 4291 section 2.5.2) is never forwarded.
-func nobody(family corev1.IPFamily) string {
-	if family == corev1.IPv4Protocol {
-		return "0.0.0.0/32"
-	}
-	return "::/128"
-}
-
-// Frontends that the Service puts on its address of a family, ordered by port and protocol. A Service that lets in ranges of
-// the other family alone lets nobody in through this one: an empty list would open it to everybody.
+// Frontends that the Service puts on its address of a family, ordered by port and protocol.
 func (r Request) Frontends(family corev1.IPFamily) []v1alpha1.Frontend {
-	var ranges []string
-	for _, prefix := range r.sourceRanges {
-		if familyOf(prefix.Addr()) == family {
-			ranges = append(ranges, prefix.String())
-		}
-	}
-	if len(ranges) == 0 && len(r.sourceRanges) > 0 {
-		ranges = []string{nobody(family)}
-	}
-	frontends := make([]v1alpha1.Frontend, 0, len(r.ports))
-	for _, port := range r.ports {
-		protocol := port.Protocol
-		if protocol == "" {
-			protocol = corev1.ProtocolTCP
-		}
-		frontends = append(frontends, v1alpha1.Frontend{
-			Port: port.Port, Protocol: protocol, Service: r.Service, PortName: port.Name, SourceRanges: slices.Clone(ranges),
-		})
-	}
-	SortFrontends(frontends)
-	return frontends
+	return frontends(v1alpha1.Frontend{
+		Service: r.Service, Share: r.Share, SourceRanges: rangesOf(r.sourceRanges, family),
+	}, r.ports)
 }

@@ -64,7 +64,7 @@ func TestOurs(t *testing.T) {
 	}
 }
 
-func TestFromService(t *testing.T) {
+func TestRequest(t *testing.T) {
 	v4, v6 := netip.MustParseAddr("192.0.2.10"), netip.MustParseAddr("2001:db8::10")
 	for _, tc := range []struct {
 		name      string
@@ -89,7 +89,7 @@ func TestFromService(t *testing.T) {
 			svc: service(annotate(AnnotationAddresses, "192.0.2.10"), func(s *corev1.Service) { s.Spec.LoadBalancerIP = "192.0.2.99" })},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			got, err := FromService(tc.svc)
+			got, err := Rules{}.Request(tc.svc)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -107,7 +107,7 @@ func TestFromService(t *testing.T) {
 	}
 }
 
-func TestFromServiceRefuses(t *testing.T) {
+func TestRequestRefuses(t *testing.T) {
 	ranges := func(values ...string) func(*corev1.Service) {
 		return func(svc *corev1.Service) { svc.Spec.LoadBalancerSourceRanges = values }
 	}
@@ -125,7 +125,7 @@ func TestFromServiceRefuses(t *testing.T) {
 		{"bad ranges, all named", service(ranges("10.0.0.0", "192.0.2.0/24", "x/8")), []string{"spec.loadBalancerSourceRanges", `"10.0.0.0"`, `"x/8"`, "write networks"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			_, err := FromService(tc.svc)
+			_, err := Rules{}.Request(tc.svc)
 			if typed := (*Error)(nil); !errors.As(err, &typed) {
 				t.Fatalf("%v, want an *Error", err)
 			}
@@ -143,7 +143,7 @@ func TestFrontends(t *testing.T) {
 		s.Spec.Ports = []corev1.ServicePort{{Name: "https", Port: 443, Protocol: corev1.ProtocolTCP}, {Name: "quic", Port: 443, Protocol: corev1.ProtocolUDP}, {Name: "http", Port: 80}}
 		s.Spec.LoadBalancerSourceRanges = []string{"198.51.100.7/24", " 203.0.113.0/24", "198.51.100.0/24"}
 	})
-	request, err := FromService(svc)
+	request, err := Rules{}.Request(svc)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,7 +166,7 @@ func TestFrontends(t *testing.T) {
 		}
 	}
 	svc.Spec.LoadBalancerSourceRanges = nil
-	if request, _ = FromService(svc); request.Frontends(corev1.IPv4Protocol)[0].SourceRanges != nil {
+	if request, _ = (Rules{}).Request(svc); request.Frontends(corev1.IPv4Protocol)[0].SourceRanges != nil {
 		t.Error("a Service without ranges is not open to everybody")
 	}
 }
@@ -195,18 +195,18 @@ func TestVIPName(t *testing.T) {
 	}
 }
 
-func FuzzFromService(f *testing.F) {
+func FuzzRequest(f *testing.F) {
 	f.Add("192.0.2.1,2001:db8::1", "10.0.0.0/8")
 	f.Add("::ffff:1.2.3.4", "x")
 	f.Fuzz(func(t *testing.T, addresses, sourceRange string) {
 		svc := service(dual(corev1.IPFamilyPolicyPreferDualStack), annotate(AnnotationAddresses, addresses),
 			func(s *corev1.Service) { s.Spec.LoadBalancerSourceRanges = []string{sourceRange} })
-		request, err := FromService(svc)
+		request, err := Rules{}.Request(svc)
 		if err != nil {
 			return
 		}
 		for family, addr := range request.Addresses {
-			if back, err := ParseVIPName(VIPName(addr)); err != nil || back != addr || familyOf(addr) != family {
+			if back, err := ParseVIPName(VIPName(addr)); err != nil || back != addr || FamilyOf(addr) != family {
 				t.Fatalf("%q gave %v as %s", addresses, addr, family)
 			}
 		}

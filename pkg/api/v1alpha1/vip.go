@@ -49,7 +49,8 @@ type VIPSpec struct {
 	// +optional
 	Pool string `json:"pool,omitempty"`
 
-	// family of the address that a claim without an address asks for. Empty: IPv4 if a pool has a free one, else IPv6.
+	// family of the address that a claim without an address asks for. Empty: IPv4, or IPv6 if only pools with IPv6
+	// addresses alone come into question.
 	// +kubebuilder:validation:Enum=IPv4;IPv6
 	// +optional
 	Family corev1.IPFamily `json:"family,omitempty"`
@@ -169,8 +170,8 @@ type VIPStatus struct {
 	// backends as "ready/all", over all frontends.
 	// +optional
 	Backends string `json:"backends,omitempty"`
-	// conditions: Held (a node holds and announces the VIP), Covered (written once a pool no longer covers the address),
-	// and Bound, of a claim (it has its address).
+	// conditions: Held (a node holds and announces the VIP), Covered (written once no pool covers the address any more),
+	// Mapped (what ConfigMaps put on the VIP is there), and Bound, of a claim (it has its address).
 	// +listType=map
 	// +listMapKey=type
 	// +optional
@@ -181,6 +182,7 @@ type VIPStatus struct {
 const (
 	VIPHeld    = "Held"
 	VIPCovered = "Covered"
+	VIPMapped  = "Mapped"
 	VIPBound   = "Bound"
 )
 
@@ -191,8 +193,16 @@ const (
 	VIPReasonFailed      = "DatapathFailed"
 	VIPReasonInPool      = "InPool"
 	VIPReasonNotInPool   = "NotInPool"
+	VIPReasonMapped      = "Mapped"
+	VIPReasonNotMapped   = "NotAsMapped"
 	VIPReasonBound       = "AddressReserved"
 	VIPReasonUnbound     = "AllocationFailed"
+)
+
+// Labels that tell the VIPs that the controller made, and may delete, from those of users.
+const (
+	LabelManagedBy = "app.kubernetes.io/managed-by"
+	ManagedBy      = "fairlead-controller"
 )
 
 // VIPList is a list of VIPs.
