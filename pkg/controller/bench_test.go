@@ -68,12 +68,13 @@ func (b *bench) service(name string) *corev1.Service {
 // holds enters a Service that has an address.
 func (b *bench) holds(name string, addr netip.Addr) {
 	svc := b.service(name)
-	request, err := source.FromService(svc)
+	request, err := b.config.Rules.Request(svc)
 	if err != nil {
 		b.Fatal(err)
 	}
-	vip := &v1alpha1.VIP{ObjectMeta: metav1.ObjectMeta{Name: source.VIPName(addr), UID: types.UID(addr.String())}}
-	vip.Spec = b.specFor(request, vip, addr)
+	vip := &v1alpha1.VIP{ObjectMeta: metav1.ObjectMeta{Name: source.VIPName(addr), UID: types.UID(addr.String()),
+		Labels: map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy}}}
+	vip.Spec, _ = b.specFor(serviceTenant(request, &wish{asker: keyOf(svc)}), vip, addr)
 	svc.Status.LoadBalancer.Ingress = b.ingress(svc, []*v1alpha1.VIP{vip})
 	_ = b.services.Add(svc)
 	_ = b.vipIndex.Add(vip)

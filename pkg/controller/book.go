@@ -6,48 +6,41 @@ import (
 	"strings"
 	"sync"
 
-	"k8s.io/apimachinery/pkg/types"
-
 	"github.com/fairlead/fairlead/pkg/api/v1alpha1"
-	"github.com/fairlead/fairlead/pkg/pool"
 	"github.com/fairlead/fairlead/pkg/source"
 )
 
 // book knows which addresses are used, reserved, or wanted. It is memory only: a VIP object that it does not know of makes a
-// creation fail, and is entered then. An address is used while a VIP object has it or it is reserved for a Service that is
-// about to create one.
+// creation fail, and is entered then. An address is used while a VIP object has it, or while it is reserved for those that
+// are about to create or to join one.
 type book struct {
-	// wake is called, with the book locked, for a Service that may now get what it waits for.
-	wake func(types.NamespacedName)
+	// wake is called, with the book locked, for one that may now get what it waits for.
+	wake func(asker)
 
-	mu        sync.Mutex
-	pools     []*poolState // by name
-	vips      map[string]vipEntry
-	users     map[netip.Addr]int // VIP objects with the address: 1, unless somebody made a second one by hand
-	reserved  map[netip.Addr]types.NamespacedName
-	granted   map[types.NamespacedName][]netip.Addr // inverse of reserved
-	published map[netip.Addr]types.NamespacedName   // what the status of a Service shows
-	shows     map[types.NamespacedName][]netip.Addr // inverse of published
-	waiting   []*wish                               // by age
-	waits     map[types.NamespacedName]*wish
+	mu         sync.Mutex
+	pools      []*poolState // in the order in which they are tried
+	namespaces map[string]map[string]string
+	vips       map[netip.Addr]*v1alpha1.VIP // as last seen: never written
+	reserved   map[netip.Addr][]*wish
+	granted    map[asker][]netip.Addr        // inverse of reserved
+	published  map[netip.Addr][]asker        // what the statuses of Services show
+	shows      map[asker][]netip.Addr        // inverse of published
+	sharing    map[string]map[netip.Addr]int // by key: addresses of frontends and reservations that share
+	waiting    []*wish                       // by age
+	waits      map[asker]*wish
 }
 
-// vipEntry is a VIP object.
-type vipEntry struct {
-	addr   netip.Addr
-	holder string // who has it, for messages
-}
-
-func newBook(wake func(types.NamespacedName)) *book {
+func newBook(wake func(asker)) *book {
 	return &book{
-		wake:      wake,
-		vips:      map[string]vipEntry{},
-		users:     map[netip.Addr]int{},
-		reserved:  map[netip.Addr]types.NamespacedName{},
-		granted:   map[types.NamespacedName][]netip.Addr{},
-		published: map[netip.Addr]types.NamespacedName{},
-		shows:     map[types.NamespacedName][]netip.Addr{},
-		waits:     map[types.NamespacedName]*wish{},
+		wake:       wake,
+		namespaces: map[string]map[string]string{},
+		vips:       map[netip.Addr]*v1alpha1.VIP{},
+		reserved:   map[netip.Addr][]*wish{},
+		granted:    map[asker][]netip.Addr{},
+		published:  map[netip.Addr][]asker{},
+		shows:      map[asker][]netip.Addr{},
+		sharing:    map[string]map[netip.Addr]int{},
+		waits:      map[asker]*wish{},
 	}
 }
 
@@ -57,12 +50,24 @@ func (b *book) setPools(objects []*v1alpha1.IPPool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.pools = states
-	for addr := range b.users {
+	for addr := range b.vips {
 		b.take(addr)
 	}
 	for addr := range b.reserved {
 		b.take(addr)
 	}
+	b.offer()
+}
+
+// setNamespace enters the labels of a namespace, which pools may select; nil: it is gone.
+func (b *book) setNamespace(name string, labels map[string]string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if labels == nil {
+		delete(b.namespaces, name)
+		return
+	}
+	b.namespaces[name] = labels
 	b.offer()
 }
 
@@ -74,7 +79,7 @@ func (b *book) take(addr netip.Addr) {
 }
 
 func (b *book) free(addr netip.Addr) {
-	if _, kept := b.reserved[addr]; kept || b.users[addr] > 0 {
+	if len(b.reserved[addr]) > 0 || b.vips[addr] != nil {
 		return
 	}
 	for _, p := range b.pools {
@@ -82,30 +87,40 @@ func (b *book) free(addr netip.Addr) {
 	}
 }
 
-// vipAddr is the address of a VIP object: what its name says, for names are what the API server keeps unique.
+// vipAddr is the address of a VIP object: its name, for names are what the API server keeps unique. A claim has none of its
+// own.
 func vipAddr(vip *v1alpha1.VIP) (netip.Addr, bool) {
-	if addr, err := source.ParseVIPName(vip.Name); err == nil {
-		return addr, true
-	}
-	addr, err := netip.ParseAddr(vip.Spec.Address)
+	addr, err := source.ParseVIPName(vip.Name)
 	return addr, err == nil
 }
 
-// holderOf names the Services of a VIP object.
+// holderOf names who has a VIP object.
 func holderOf(vip *v1alpha1.VIP) string {
 	var names []string
+	add := func(kind, name string) {
+		if text := kind + " " + name; !slices.Contains(names, text) {
+			names = append(names, text)
+		}
+	}
 	for _, f := range vip.Spec.Frontends {
-		if name := f.Service.Namespace + "/" + f.Service.Name; !slices.Contains(names, name) {
-			names = append(names, name)
+		if f.ConfigMap == "" {
+			add("Service", f.Service.Namespace+"/"+f.Service.Name)
+		}
+	}
+	for _, o := range vip.Spec.Owners {
+		if o.Kind == v1alpha1.OwnerVIP {
+			add("claim", o.Name)
+		} else {
+			add(o.Kind, o.Namespace+"/"+o.Name)
 		}
 	}
 	if len(names) == 0 {
 		return "VIP object " + vip.Name
 	}
-	return "Service " + strings.Join(names, ", ")
+	return strings.Join(names, ", ")
 }
 
-// observe enters a VIP object.
+// observe enters a VIP object. Where what is on it changed, those that wait for room there may have it now.
 func (b *book) observe(vip *v1alpha1.VIP) {
 	addr, ok := vipAddr(vip)
 	if !ok {
@@ -113,76 +128,96 @@ func (b *book) observe(vip *v1alpha1.VIP) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	old, known := b.vips[vip.Name]
-	b.vips[vip.Name] = vipEntry{addr: addr, holder: holderOf(vip)}
-	if known && old.addr == addr {
+	old := b.vips[addr]
+	b.vips[addr] = vip
+	b.share(addr, vip.Spec.Frontends, 1)
+	if old == nil {
+		b.take(addr)
 		return
 	}
-	b.users[addr]++
-	b.take(addr)
-	if known {
-		b.unuse(old.addr)
+	b.share(addr, old.Spec.Frontends, -1)
+	if len(vip.Spec.Frontends) < len(old.Spec.Frontends) || len(vip.Spec.Owners) < len(old.Spec.Owners) {
+		b.offer()
 	}
 }
 
 // forgetVIP removes a VIP object and offers its address to who waits.
 func (b *book) forgetVIP(name string) {
+	addr, err := source.ParseVIPName(name)
+	if err != nil {
+		return
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if old, known := b.vips[name]; known {
-		delete(b.vips, name)
-		b.unuse(old.addr)
+	if old := b.vips[addr]; old != nil {
+		delete(b.vips, addr)
+		b.share(addr, old.Spec.Frontends, -1)
+		b.free(addr)
 		b.offer()
 	}
 }
 
 // knows reports whether a VIP object is entered.
 func (b *book) knows(name string) bool {
+	addr, err := source.ParseVIPName(name)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	_, known := b.vips[name]
-	return known
+	return err == nil && b.vips[addr] != nil
 }
 
-func (b *book) unuse(addr netip.Addr) {
-	if b.users[addr]--; b.users[addr] <= 0 {
-		delete(b.users, addr)
-		b.free(addr)
+// share counts the frontends that share an address, by key.
+func (b *book) share(addr netip.Addr, frontends []v1alpha1.Frontend, n int) {
+	for _, f := range frontends {
+		if f.Share == nil {
+			continue
+		}
+		at := b.sharing[f.Share.Key]
+		if at == nil {
+			at = map[netip.Addr]int{}
+			b.sharing[f.Share.Key] = at
+		}
+		if at[addr] += n; at[addr] == 0 {
+			delete(at, addr)
+		}
+		if len(at) == 0 {
+			delete(b.sharing, f.Share.Key)
+		}
 	}
 }
 
 // publish records what the status of a Service of ours shows, so that nobody else is given it while its VIP object is missing.
-func (b *book) publish(service types.NamespacedName, addrs []netip.Addr) {
+func (b *book) publish(service asker, addrs []netip.Addr) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if slices.Equal(b.shows[service], addrs) {
 		return
 	}
+	withdrawn := len(b.shows[service]) > 0
 	for _, addr := range b.shows[service] {
-		if b.published[addr] == service {
+		b.published[addr] = slices.DeleteFunc(b.published[addr], func(a asker) bool { return a == service })
+		if len(b.published[addr]) == 0 {
 			delete(b.published, addr)
 		}
 	}
-	withdrawn := len(b.shows[service]) > 0
 	delete(b.shows, service)
+	if len(addrs) > 0 {
+		b.shows[service] = slices.Clone(addrs)
+	}
 	for _, addr := range addrs {
-		if _, other := b.published[addr]; !other {
-			b.published[addr] = service
-			b.shows[service] = append(b.shows[service], addr)
-		}
+		b.published[addr] = append(b.published[addr], service)
 	}
 	if withdrawn {
 		b.offer()
 	}
 }
 
-// reserve reserves addresses for a wish in place of those reserved for its Service before. There is one failure for each need
+// reserve reserves addresses for a wish in place of those reserved for its asker before. There is one failure for each need
 // that is not met, and, for a wish that is all or nothing, no grant then. What is not met waits from this moment on.
 func (b *book) reserve(w *wish) (grants []grant, failures []failure) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.stopWaiting(w.service)
-	returned := b.unreserve(w.service)
+	b.stopWaiting(w.asker)
+	returned := b.unreserve(w.asker)
 	grants, failures = b.choose(w)
 	if rest := w.without(grants); len(failures) > 0 {
 		b.wait(rest)
@@ -193,107 +228,57 @@ func (b *book) reserve(w *wish) (grants []grant, failures []failure) {
 	return grants, failures
 }
 
-// done returns addresses that were reserved for a Service: those that became VIP objects stay used, others go to who waits.
-func (b *book) done(service types.NamespacedName, grants []grant) {
+// done returns addresses that were reserved: those that became VIP objects stay used, others go to who waits.
+func (b *book) done(who asker, grants []grant) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, g := range grants {
-		if b.reserved[g.addr] != service {
-			continue
-		}
-		delete(b.reserved, g.addr)
-		b.granted[service] = slices.DeleteFunc(b.granted[service], func(a netip.Addr) bool { return a == g.addr })
-		b.free(g.addr)
+		b.giveBack(who, g.addr)
+		b.granted[who] = slices.DeleteFunc(b.granted[who], func(a netip.Addr) bool { return a == g.addr })
 	}
-	if len(b.granted[service]) == 0 {
-		delete(b.granted, service)
+	if len(b.granted[who]) == 0 {
+		delete(b.granted, who)
 	}
 	b.offer()
 }
 
-// settle says that a Service lacks nothing: it waits no more, and what is reserved for it goes to who does.
-func (b *book) settle(service types.NamespacedName) {
+// settle says that an asker lacks nothing: it waits no more, and what is reserved for it goes to who does.
+func (b *book) settle(who asker) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.stopWaiting(service)
-	if b.unreserve(service) {
+	b.stopWaiting(who)
+	if b.unreserve(who) {
 		b.offer()
 	}
 }
 
-func (b *book) unreserve(service types.NamespacedName) (any bool) {
-	for _, addr := range b.granted[service] {
-		delete(b.reserved, addr)
-		b.free(addr)
+func (b *book) unreserve(who asker) (any bool) {
+	for _, addr := range b.granted[who] {
+		b.giveBack(who, addr)
 		any = true
 	}
-	delete(b.granted, service)
+	delete(b.granted, who)
 	return any
 }
 
-// choose reserves an address for each need that can be met.
-func (b *book) choose(w *wish) (grants []grant, failures []failure) {
-	missing := false
-	for i := range w.needs {
-		g, fail := b.find(w.service, &w.needs[i])
-		if fail != nil {
-			failures = append(failures, *fail)
-			missing = missing || !w.needs[i].replaces
-			continue
-		}
-		b.take(g.addr)
-		b.reserved[g.addr] = w.service
-		b.granted[w.service] = append(b.granted[w.service], g.addr)
-		grants = append(grants, g)
-	}
-	if w.all && missing {
-		b.unreserve(w.service)
-		return nil, failures
-	}
-	return grants, failures
+// keep reserves an address for a wish.
+func (b *book) keep(w *wish, addr netip.Addr) {
+	b.take(addr)
+	b.reserved[addr] = append(b.reserved[addr], w)
+	b.granted[w.asker] = append(b.granted[w.asker], addr)
+	b.share(addr, w.frontends, 1)
 }
 
-// find looks for a free address for a need: the one asked for, else the one that the status shows, else the lowest of the
-// first pool by name.
-func (b *book) find(service types.NamespacedName, n *need) (grant, *failure) {
-	if n.addr.IsValid() {
-		return b.findAsked(n)
+// giveBack is the inverse of keep, but for granted.
+func (b *book) giveBack(who asker, addr netip.Addr) {
+	at := slices.IndexFunc(b.reserved[addr], func(w *wish) bool { return w.asker == who })
+	if at < 0 {
+		return
 	}
-	pools, fail := b.candidates(n)
-	if fail != nil {
-		return grant{}, fail
+	b.share(addr, b.reserved[addr][at].frontends, -1)
+	b.reserved[addr] = slices.Delete(b.reserved[addr], at, at+1)
+	if len(b.reserved[addr]) == 0 {
+		delete(b.reserved, addr)
 	}
-	if n.published.IsValid() && b.published[n.published] == service {
-		for _, p := range b.pools {
-			if p.usable() && (n.pool == "" || n.pool == p.name()) && p.free.Free(n.published) {
-				return grant{n.family, n.published, p.name()}, nil
-			}
-		}
-	}
-	for _, p := range pools {
-		if addr, ok := b.lowest(p, n.family, service); ok {
-			return grant{n.family, addr, p.name()}, nil
-		}
-	}
-	return grant{}, b.exhausted(n, pools)
-}
-
-// lowest finds the lowest free address of a pool that no other Service shows in its status.
-func (b *book) lowest(p *poolState, family pool.Family, service types.NamespacedName) (netip.Addr, bool) {
-	var tried []netip.Addr
-	defer func() {
-		for _, addr := range tried {
-			_ = p.free.Release(addr)
-		}
-	}()
-	for {
-		addr, ok := p.free.Allocate(family)
-		if !ok {
-			return netip.Addr{}, false
-		}
-		tried = append(tried, addr)
-		if other, shown := b.published[addr]; !shown || other == service {
-			return addr, true
-		}
-	}
+	b.free(addr)
 }

@@ -23,7 +23,7 @@ func testBook(addresses ...v1alpha1.AddressRange) (*book, *[]string) {
 }
 
 func wishOf(name string, age int, families ...pool.Family) *wish {
-	w := &wish{service: types.NamespacedName{Namespace: "default", Name: name}, created: time.Unix(int64(1000-age), 0)}
+	w := &wish{asker: types.NamespacedName{Namespace: "default", Name: name}, created: time.Unix(int64(1000-age), 0)}
 	for _, family := range families {
 		w.needs = append(w.needs, need{family: family})
 	}
@@ -100,7 +100,7 @@ func TestBookNeverGivesAnAddressTwice(t *testing.T) {
 				b.forgetVIP(addr.String())
 				delete(held, name)
 			case !has && r.IntN(4) == 0:
-				b.settle(w.service)
+				b.settle(w.asker)
 			case !has:
 				grants, _ := b.reserve(w)
 				for _, g := range grants {
@@ -112,7 +112,7 @@ func TestBookNeverGivesAnAddressTwice(t *testing.T) {
 					if r.IntN(3) > 0 {
 						held[name] = g.addr
 						b.observe(vipOf(g.addr.String()))
-						b.done(w.service, grants)
+						b.done(w.asker, grants)
 					}
 				}
 			}

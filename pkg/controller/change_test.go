@@ -77,7 +77,7 @@ func TestAskingForAnotherAddressMovesOnlyWhenItCanBeHad(t *testing.T) {
 	w.create(service("web", "IPv4"))
 	w.wantIngress("web", "192.0.2.0")
 	w.edit("web", annotated(source.AnnotationAddresses, "192.0.2.3"))
-	w.wantEvent("AllocationFailed", "taken by Service default/other", "keeps 192.0.2.0")
+	w.wantEvent("NotAsWished", "taken by Service default/other", "keeps 192.0.2.0")
 	w.wantIngress("web", "192.0.2.0")
 	w.deleteService("other")
 	w.wantIngress("web", "192.0.2.3")

@@ -43,6 +43,8 @@ type Config struct {
 	Registry prometheus.Registerer
 	// Rules tell which Services are ours.
 	Rules source.Rules
+	// ConfigMaps map addresses to Services.
+	ConfigMaps []ConfigMapSource
 	// Workers is how many Services are worked on at once.
 	Workers int
 	// Resync is how often every Service is looked at without cause.

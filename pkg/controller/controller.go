@@ -32,7 +32,7 @@ type Controller struct {
 	config   Config
 	metrics  *metrics
 	book     *book
-	told     *told
+	maps     *configMaps
 	watchdog *leaderelection.HealthzAdaptor
 
 	coreInformers informers.SharedInformerFactory
@@ -49,6 +49,8 @@ type Controller struct {
 
 	serviceQueue workqueue.TypedRateLimitingInterface[types.NamespacedName]
 	poolQueue    workqueue.TypedRateLimitingInterface[poolItem]
+	vipQueue     workqueue.TypedRateLimitingInterface[string]
+	mapQueue     workqueue.TypedRateLimitingInterface[types.NamespacedName]
 }
 
 // New makes a controller and its informers; nothing is sent before Run.
@@ -57,15 +59,17 @@ func New(config Config) (*Controller, error) {
 	if err := config.Validate(); err != nil {
 		return nil, err
 	}
-	c := &Controller{config: config, told: newTold()}
+	c := &Controller{config: config}
 	c.watchdog = leaderelection.NewLeaderHealthzAdaptor(renewDeadline)
-	c.book = newBook(func(service types.NamespacedName) { c.serviceQueue.Add(service) })
+	c.book = newBook(c.wake)
 	var err error
 	if c.metrics, err = newMetrics(config.Registry, c.book); err != nil {
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}
 	c.serviceQueue = newQueue[types.NamespacedName](c.metrics, queueServices)
 	c.poolQueue = newQueue[poolItem](c.metrics, queuePools)
+	c.vipQueue = newQueue[string](c.metrics, queueVIPs)
+	c.mapQueue = newQueue[types.NamespacedName](c.metrics, queueConfigMaps)
 	if err := c.watch(); err != nil {
 		return nil, fmt.Errorf("set up informers: %w", err)
 	}
@@ -74,8 +78,10 @@ func New(config Config) (*Controller, error) {
 
 // Names of the queues, as metrics show them.
 const (
-	queueServices = "services"
-	queuePools    = "pools"
+	queueServices   = "services"
+	queuePools      = "pools"
+	queueVIPs       = "vips"
+	queueConfigMaps = "configmaps"
 )
 
 func newQueue[T comparable](m *metrics, name string) workqueue.TypedRateLimitingInterface[T] {
@@ -84,10 +90,35 @@ func newQueue[T comparable](m *metrics, name string) workqueue.TypedRateLimiting
 		workqueue.TypedRateLimitingQueueConfig[T]{Name: name, MetricsProvider: m.queues})
 }
 
+// wake queues one that may have something to do.
+func (c *Controller) wake(who asker) {
+	if isClaim(who) {
+		c.vipQueue.Add(who.Name)
+	} else {
+		c.serviceQueue.Add(who)
+	}
+}
+
+// enqueueMaps queues the ConfigMaps that own VIPs: one may have gone while nobody looked.
+func (c *Controller) enqueueMaps() {
+	for _, object := range c.vipIndex.List() {
+		if vip, ok := object.(*v1alpha1.VIP); ok {
+			c.enqueueTenantsOf(vip)
+		}
+	}
+}
+
+func (c *Controller) shutDown() {
+	c.serviceQueue.ShutDown()
+	c.poolQueue.ShutDown()
+	c.vipQueue.ShutDown()
+	c.mapQueue.ShutDown()
+}
+
 // Ready says whether the caches are filled, which is when this replica can take over.
 func (c *Controller) Ready() error {
 	if !c.ready.Load() {
-		return errors.New("the caches of Services, IPPools and VIPs are not filled yet: is the API server reachable, are CRDs and RBAC applied?")
+		return errors.New("the caches of Services, Namespaces, IPPools and VIPs are not filled yet: is the API server reachable, are CRDs and RBAC applied?")
 	}
 	return nil
 }
@@ -99,10 +130,11 @@ func (c *Controller) Live() error { return c.watchdog.Check(nil) }
 // restart.
 func (c *Controller) Run(ctx context.Context) error {
 	informing, stop := context.WithCancel(ctx)
+	mapsEnded := func() {}
 	defer func() {
 		stop()
-		c.serviceQueue.ShutDown()
-		c.poolQueue.ShutDown()
+		c.shutDown()
+		mapsEnded()
 		c.coreInformers.Shutdown()
 		c.ourInformers.Shutdown()
 	}()
@@ -111,6 +143,7 @@ func (c *Controller) Run(ctx context.Context) error {
 	if !cache.WaitForCacheSync(ctx.Done(), c.synced...) {
 		return nil // only the end of ctx ends the wait
 	}
+	mapsEnded = c.maps.start(informing, c.enqueueMaps)
 	c.ready.Store(true)
 	klog.FromContext(ctx).Info("Caches are filled")
 	if c.config.Election == nil {

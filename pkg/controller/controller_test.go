@@ -30,7 +30,7 @@ func TestServicesGetAddresses(t *testing.T) {
 		{"a pool asked for", service("web", "IPv4", annotated(source.AnnotationPool, "manual")), "198.51.100.0", nil},
 		{"our class", service("web", "IPv4", func(s *corev1.Service) { s.Spec.LoadBalancerClass = new(source.DefaultClass) }), "192.0.2.0", nil},
 		{"as many of two families as there are", service("web", "IPv4 IPv6", annotated(source.AnnotationPool, "a")), "192.0.2.0",
-			[]string{"Warning AllocationFailed", `IPPool "a", which has no IPv6 address`, "keeps 192.0.2.0"}},
+			[]string{"Warning NotAsWished", `IPPool "a", which has no IPv6 address`, "keeps 192.0.2.0"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			w := newWorld(t)

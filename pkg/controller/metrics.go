@@ -36,8 +36,8 @@ func newMetrics(registry prometheus.Registerer, b *book) (*metrics, error) {
 	}
 	waiting := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "fairlead_controller_waiting_services",
-		Help: "Services that wait for an address.",
-	}, func() float64 { return float64(b.waitingServices()) })
+		Help: "Services and claims that wait for an address.",
+	}, func() float64 { return float64(b.waitingCount()) })
 	var errs []error
 	for _, c := range []prometheus.Collector{m.allocations, m.duration, m.leader, waiting, newPoolCollector(b)} {
 		errs = append(errs, registry.Register(c))

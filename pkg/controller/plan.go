@@ -16,6 +16,8 @@ type plan struct {
 	current map[pool.Family]*v1alpha1.VIP
 	surplus []*v1alpha1.VIP // of a family that is not wanted, or a second one of a family
 	wish    wish
+	// notes tell what is not as it should be with an address that the Service keeps.
+	notes []string
 }
 
 // addressesOf are the addresses that the status of a Service shows.
@@ -32,8 +34,12 @@ func addressesOf(svc *corev1.Service) []netip.Addr {
 // plan compares what a Service asks for with the VIP objects that are its own.
 func (c *Controller) plan(svc *corev1.Service, request source.Request, own []*v1alpha1.VIP) plan {
 	p := plan{current: map[pool.Family]*v1alpha1.VIP{}, wish: wish{
-		service: keyOf(svc), created: svc.CreationTimestamp.Time, all: request.RequireAll,
+		asker: keyOf(svc), created: svc.CreationTimestamp.Time, all: request.RequireAll, labels: request.Labels,
+		frontends: request.Frontends(request.Families[0]),
 	}}
+	for _, f := range request.Families {
+		p.wish.families = append(p.wish.families, pool.Family(f))
+	}
 	shown := addressesOf(svc)
 	byFamily := map[pool.Family][]*v1alpha1.VIP{}
 	for _, vip := range own {
@@ -41,16 +47,16 @@ func (c *Controller) plan(svc *corev1.Service, request source.Request, own []*v1
 			byFamily[pool.FamilyOf(addr)] = append(byFamily[pool.FamilyOf(addr)], vip)
 		}
 	}
-	for _, f := range request.Families {
-		family := pool.Family(f)
-		n := need{family: family, addr: request.Addresses[f], pool: request.Pool, field: request.AddressField}
+	for _, family := range p.wish.families {
+		n := need{family: family, addr: request.Addresses[corev1.IPFamily(family)], pool: request.Pool,
+			addrField: request.AddressField, poolField: request.PoolField}
 		vips := byFamily[family]
 		delete(byFamily, family)
 		if len(vips) > 0 {
 			best := c.best(vips, n, shown)
 			p.current[family] = vips[best]
 			p.surplus = append(p.surplus, slices.Delete(slices.Clone(vips), best, best+1)...)
-			if c.meets(vips[best], n) {
+			if c.meets(vips[best], n) && !c.leaves(vips[best], &p) {
 				continue
 			}
 			n.replaces = true
@@ -102,7 +108,40 @@ func (c *Controller) poolName(vip *v1alpha1.VIP, addr netip.Addr) string {
 	return vip.Spec.Pool
 }
 
-// adopt enters the VIPs that were created. Those that they replace become surplus.
+// leaves reports whether a Service is to leave a VIP that it has for another: because no pool covers it and the pool says so,
+// or because it came to share it with an older Service that does not agree. What keeps it there although something is wrong
+// is noted.
+func (c *Controller) leaves(vip *v1alpha1.VIP, p *plan) bool {
+	addr, ok := vipAddr(vip)
+	if !ok {
+		return false
+	}
+	for _, f := range vip.Spec.Frontends {
+		if other := keyOfReference(f.Service); f.ConfigMap == "" && other != p.wish.asker && c.isOlder(other, &p.wish) &&
+			disagreement(p.wish.frontends, []v1alpha1.Frontend{f}) != "" && !clash(p.wish.frontends, f) {
+			return true
+		}
+	}
+	cover := c.book.coverageOf(addr, vip.Spec.Pool, &p.wish)
+	if !cover.covered && vip.Spec.Pool != "" {
+		p.notes = append(p.notes, cover.text)
+		return cover.reassign
+	}
+	return false
+}
+
+// clash reports whether a frontend has the port of one of mine: that port stays closed, and the address is kept.
+func clash(mine []v1alpha1.Frontend, other v1alpha1.Frontend) bool {
+	return slices.ContainsFunc(mine, func(f v1alpha1.Frontend) bool { return f.Port == other.Port && f.Protocol == other.Protocol })
+}
+
+// isOlder reports whether a Service exists that is older than the one that wishes.
+func (c *Controller) isOlder(service asker, w *wish) bool {
+	svc, err := c.serviceLister.Services(service.Namespace).Get(service.Name)
+	return err == nil && compareAge(&wish{asker: service, created: svc.CreationTimestamp.Time}, w) < 0
+}
+
+// adopt enters the VIPs that were created or joined. Those that they replace become surplus.
 func (p *plan) adopt(created []*v1alpha1.VIP) {
 	for _, vip := range created {
 		addr, ok := vipAddr(vip)
@@ -110,8 +149,9 @@ func (p *plan) adopt(created []*v1alpha1.VIP) {
 			continue
 		}
 		family := pool.FamilyOf(addr)
-		if old := p.current[family]; old != nil {
+		if old := p.current[family]; old != nil && old.Name != vip.Name {
 			p.surplus = append(p.surplus, old)
+			p.notes = nil // said of the address that goes
 		}
 		p.current[family] = vip
 	}
@@ -140,16 +180,17 @@ func (p *plan) ordered(families []corev1.IPFamily) []*v1alpha1.VIP {
 	return vips
 }
 
-// reserveEarly enters what a Service lacks before the workers start.
-func (c *Controller) reserveEarly(svc *corev1.Service) {
-	request, err := source.FromService(svc)
+// earlyWish is what a Service lacks, before the workers start; nil: nothing, or what it asks for cannot be read.
+func (c *Controller) earlyWish(svc *corev1.Service) *wish {
+	request, err := c.config.Rules.Request(svc)
 	if err != nil {
-		return // reported when it is worked on
+		return nil // reported when it is worked on
 	}
 	own := slices.DeleteFunc(c.vipsOf(keyOf(svc)), func(vip *v1alpha1.VIP) bool {
-		return !slices.ContainsFunc(vip.Spec.Frontends, claimOf(keyOf(svc), svc.UID))
+		return !slices.ContainsFunc(vip.Spec.Frontends, frontendsOf(keyOf(svc), svc.UID))
 	})
 	if p := c.plan(svc, request, own); len(p.wish.needs) > 0 {
-		c.book.reserve(&p.wish)
+		return &p.wish
 	}
+	return nil
 }

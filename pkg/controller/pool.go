@@ -2,7 +2,9 @@ package controller
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
 
 	"github.com/fairlead/fairlead/pkg/api/v1alpha1"
@@ -41,7 +44,7 @@ func (c *Controller) reconcilePool(ctx context.Context, item poolItem) error {
 	}
 }
 
-// rebuild takes over all pools as they are cached. Services look at their VIPs again, whose settings come from pools, and every
+// rebuild takes over all pools as they are cached. Those on VIPs look at them again, whose settings come from pools, and every
 // pool's status may have changed with another pool.
 func (c *Controller) rebuild(ctx context.Context) {
 	objects, err := c.poolLister.List(labels.Everything())
@@ -55,7 +58,7 @@ func (c *Controller) rebuild(ctx context.Context) {
 	}
 	for _, object := range c.vipIndex.List() {
 		if vip, ok := object.(*v1alpha1.VIP); ok {
-			c.enqueueServicesOf(vip)
+			c.enqueueTenantsOf(vip)
 		}
 	}
 	c.enqueueWaiting()
@@ -63,47 +66,116 @@ func (c *Controller) rebuild(ctx context.Context) {
 
 // enqueueWaiting lets those that still wait say anew what they wait for: the reasons may be others now.
 func (c *Controller) enqueueWaiting() {
-	for _, service := range c.book.waitingNames() {
-		c.serviceQueue.Add(service)
+	for _, who := range c.book.waitingNames() {
+		c.wake(who)
 	}
 }
 
-// writePoolStatus writes counts and condition of a pool if they differ.
+// writePoolStatus writes counts and conditions of a pool if they differ, and keeps it from being deleted while it is used.
 func (c *Controller) writePoolStatus(ctx context.Context, name string) error {
 	object, ok := c.poolStatuses.newest(name)
 	if !ok {
 		return nil
 	}
 	changed := object.DeepCopy()
+	used := false
 	known := c.book.withPool(name, func(p *poolState) {
 		if p.object.UID == object.UID && p.object.Generation == object.Generation {
-			c.fillStatus(p, changed)
+			used = c.fillStatus(p, changed)
 		}
 	})
-	if !known || equality.Semantic.DeepEqual(object.Status, changed.Status) {
+	if !known {
 		return nil
 	}
-	updated, err := c.config.Fairlead.FairleadV1alpha1().IPPools().UpdateStatus(ctx, changed, metav1.UpdateOptions{})
-	if apierrors.IsNotFound(err) {
+	if !equality.Semantic.DeepEqual(object.Status, changed.Status) {
+		updated, err := c.config.Fairlead.FairleadV1alpha1().IPPools().UpdateStatus(ctx, changed, metav1.UpdateOptions{})
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("write the status of IPPool %s: %w", name, err)
+		}
+		c.poolStatuses.wrote(name, updated)
+		c.tellPool(object, updated)
+		object = updated
+	}
+	return c.writeFinalizer(ctx, object, used)
+}
+
+// writeFinalizer puts our finalizer on a pool once it is used, and takes it off when it is being deleted and used no more.
+func (c *Controller) writeFinalizer(ctx context.Context, object *v1alpha1.IPPool, used bool) error {
+	has := slices.Contains(object.Finalizers, v1alpha1.PoolFinalizer)
+	deleting := object.DeletionTimestamp != nil
+	if has == used || has && !deleting || !has && deleting {
 		return nil
 	}
+	finalizers := slices.DeleteFunc(slices.Clone(object.Finalizers), func(f string) bool { return f == v1alpha1.PoolFinalizer })
+	if used {
+		finalizers = append(finalizers, v1alpha1.PoolFinalizer)
+	}
+	patch, err := json.Marshal(map[string]any{
+		"metadata": map[string]any{"uid": object.UID, "resourceVersion": object.ResourceVersion, "finalizers": orNull(finalizers)},
+	})
 	if err != nil {
-		return fmt.Errorf("write the status of IPPool %s: %w", name, err)
+		return fmt.Errorf("encode the finalizers of IPPool %s: %w", object.Name, err)
 	}
-	c.poolStatuses.wrote(name, updated)
-	c.tellPool(object, updated)
+	updated, err := c.config.Fairlead.FairleadV1alpha1().IPPools().Patch(ctx, object.Name, types.MergePatchType, patch, metav1.PatchOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("write the finalizers of IPPool %s: %w", object.Name, err)
+	}
+	if err == nil && !deleting {
+		c.poolStatuses.wrote(object.Name, updated)
+	}
 	return nil
 }
 
-// fillStatus makes the status of a copy of a pool what it should be.
-func (c *Controller) fillStatus(p *poolState, object *v1alpha1.IPPool) {
+// fillStatus makes the status of a copy of a pool what it should be, and reports whether the pool is used.
+func (c *Controller) fillStatus(p *poolState, object *v1alpha1.IPPool) (used bool) {
 	usage := usageOf(p)
 	object.Status.IPv4, object.Status.IPv6 = shownUsage(usage, pool.IPv4), shownUsage(usage, pool.IPv6)
-	condition := metav1.Condition{
-		Type: v1alpha1.PoolReady, ObservedGeneration: object.Generation, LastTransitionTime: metav1.NewTime(c.config.Now()),
+	set := func(kind string, status metav1.ConditionStatus, reason, message string) {
+		meta.SetStatusCondition(&object.Status.Conditions, metav1.Condition{Type: kind, Status: status, Reason: reason, Message: message,
+			ObservedGeneration: object.Generation, LastTransitionTime: metav1.NewTime(c.config.Now())})
 	}
-	condition.Status, condition.Reason, condition.Message = judge(p, usage)
-	meta.SetStatusCondition(&object.Status.Conditions, condition)
+	if object.DeletionTimestamp != nil {
+		vips := c.book.inUse(p)
+		set(v1alpha1.PoolReady, metav1.ConditionFalse, v1alpha1.PoolReasonDeleting, clip("it is being deleted, and gives no address; "+waitsFor(vips)))
+		return len(vips) > 0
+	}
+	status, reason, message := judge(p, usage)
+	set(v1alpha1.PoolReady, status, reason, clip(message))
+	if p.reason == v1alpha1.PoolReasonOverlap {
+		set(v1alpha1.PoolOverlap, metav1.ConditionTrue, p.reason, clip(p.problem))
+	} else {
+		set(v1alpha1.PoolOverlap, metav1.ConditionFalse, v1alpha1.PoolReasonDisjoint, "no older pool has any of its addresses")
+	}
+	if full, free := fullFamilies(usage); len(full) > 0 {
+		set(v1alpha1.PoolExhausted, metav1.ConditionTrue, v1alpha1.PoolReasonExhausted, strings.Join(full, "; "))
+	} else if len(free) == 0 {
+		set(v1alpha1.PoolExhausted, metav1.ConditionFalse, v1alpha1.PoolReasonInvalid, "none of its addresses can be read")
+	} else {
+		set(v1alpha1.PoolExhausted, metav1.ConditionFalse, v1alpha1.PoolReasonReady, strings.Join(free, " and ")+" addresses are available")
+	}
+	for _, u := range usage {
+		used = used || u.Allocated.Sign() > 0
+	}
+	return used
+}
+
+// waitsFor names the addresses that keep a pool that is being deleted.
+func waitsFor(vips []*v1alpha1.VIP) string {
+	if len(vips) == 0 {
+		return "none of its addresses is used"
+	}
+	var names []string
+	for i, vip := range vips {
+		if i == maxNamed {
+			names = append(names, fmt.Sprintf("and %d more", len(vips)-i))
+			break
+		}
+		names = append(names, vip.Spec.Address+" of "+holderOf(vip))
+	}
+	return "it waits for addresses that no other pool holds: " + strings.Join(names, ", ")
 }
 
 func shownUsage(usage map[pool.Family]pool.Usage, family pool.Family) *v1alpha1.FamilyUsage {
@@ -119,14 +191,7 @@ func judge(p *poolState, usage map[pool.Family]pool.Usage) (status metav1.Condit
 	if p.reason != "" {
 		return metav1.ConditionFalse, p.reason, p.problem
 	}
-	var full, free []string
-	for _, family := range []pool.Family{pool.IPv4, pool.IPv6} {
-		if u, ok := usage[family]; ok && u.Available.Sign() == 0 {
-			full = append(full, fmt.Sprintf("%s: %s of %s addresses allocated", family, u.Allocated, u.Capacity))
-		} else if ok {
-			free = append(free, string(family))
-		}
-	}
+	full, free := fullFamilies(usage)
 	switch {
 	case len(free) == 0:
 		return metav1.ConditionFalse, v1alpha1.PoolReasonExhausted, strings.Join(full, "; ") +
@@ -136,6 +201,18 @@ func judge(p *poolState, usage map[pool.Family]pool.Usage) (status metav1.Condit
 	default:
 		return metav1.ConditionTrue, v1alpha1.PoolReasonReady, strings.Join(free, " and ") + " addresses are available"
 	}
+}
+
+// fullFamilies tells the families of a pool that have no free address, with their counts, from those that have one.
+func fullFamilies(usage map[pool.Family]pool.Usage) (full, free []string) {
+	for _, family := range []pool.Family{pool.IPv4, pool.IPv6} {
+		if u, ok := usage[family]; ok && u.Available.Sign() == 0 {
+			full = append(full, fmt.Sprintf("%s: %s of %s addresses allocated", family, u.Allocated, u.Capacity))
+		} else if ok {
+			free = append(free, string(family))
+		}
+	}
+	return full, free
 }
 
 // tellPool makes an event of a condition that changed.

@@ -89,3 +89,22 @@ func TestPoolsThatOverlapAreOrderedByAgeThenName(t *testing.T) {
 		t.Errorf("%v, want %s", got, want)
 	}
 }
+
+// wantVIPCondition waits for a condition of a VIP that begins with want, as "status reason: message".
+func (w *world) wantVIPCondition(name, kind, want string) {
+	w.Helper()
+	w.eventually("condition "+kind+" of VIP "+name, func() string {
+		vip, err := w.fairlead.FairleadV1alpha1().VIPs().Get(w.ctx, name, metav1.GetOptions{})
+		if err != nil {
+			return err.Error()
+		}
+		c := meta.FindStatusCondition(vip.Status.Conditions, kind)
+		if c == nil {
+			return "none"
+		}
+		if got := fmt.Sprintf("%s %s: %s", c.Status, c.Reason, c.Message); !strings.HasPrefix(got, want) {
+			return fmt.Sprintf("%q, want %q", got, want)
+		}
+		return ""
+	})
+}

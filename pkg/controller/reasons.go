@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -14,61 +15,92 @@ import (
 const maxNamed = 5
 
 // findAsked looks for the address that was asked for.
-func (b *book) findAsked(n *need) (grant, *failure) {
+func (b *book) findAsked(w *wish, n *need) (grant, *failure) {
 	fail := func(result, format string, args ...any) (grant, *failure) {
-		return grant{}, &failure{n.family, result, fmt.Sprintf("%s: %s ", n.field, n.addr) + fmt.Sprintf(format, args...)}
+		return grant{}, &failure{n.family, result, fmt.Sprintf("%s: %s ", n.addrField, n.addr) + fmt.Sprintf(format, args...)}
 	}
-	var in, unusable *poolState
+	var in, unusable, without *poolState
 	for _, p := range b.pools {
-		if p.set.Contains(n.addr) {
-			if p.usable() {
-				in = p
-			} else {
-				unusable = p
-			}
+		switch {
+		case !p.whole.Contains(n.addr):
+		case !p.set.Contains(n.addr):
+			without = p
+		case p.usable():
+			in = p
+		default:
+			unusable = p
 		}
 	}
+	name := ""
 	switch {
+	case in == nil && isClaim(w.asker) && n.pool == "": // who administers the cluster may have any address
 	case in == nil && unusable != nil:
 		return fail(resultNotInPool, "is in IPPool %q alone, which gives no address: %s", unusable.name(), unusable.why())
+	case in == nil && without != nil:
+		return fail(resultNotInPool, "is left out of IPPool %q by spec.exclude, avoidBuggyIPs or avoidGatewayIPs; ask for another address (%s)",
+			without.name(), describe(without))
 	case in == nil:
 		return fail(resultNotInPool, "is in no IPPool; ask for an address of one, or add it to one (%s)", b.list())
 	case n.pool != "" && n.pool != in.name():
-		return fail(resultNotInPool, "is in IPPool %q, but annotation %s asks for %q; change one of the two",
-			in.name(), source.AnnotationPool, n.pool)
-	case !in.free.Free(n.addr):
-		return fail(resultTaken, "is taken by %s; ask for another address, or for none", b.holder(n.addr))
+		return fail(resultNotInPool, "is in IPPool %q, but %s asks for %q; change one of the two", in.name(), n.poolField, n.pool)
+	case !b.serves(in, w):
+		return fail(resultNotInPool, "is in IPPool %q, which is for other Services (%s)", in.name(), limits(in))
+	default:
+		name = in.name()
 	}
-	return grant{n.family, n.addr, in.name()}, nil
+	if b.vips[n.addr] != nil || len(b.reserved[n.addr]) > 0 {
+		if why := b.obstacle(n.addr, w); why != "" {
+			if w.shareKey() == "" {
+				why = "is taken by " + b.holder(n.addr, w.asker)
+			} else {
+				why = "cannot be shared: " + why
+			}
+			return fail(resultTaken, "%s; ask for another address, or for none", why)
+		}
+	}
+	if b.vips[n.addr] == nil && w.shareKey() == "" {
+		shown := slices.IndexFunc(b.published[n.addr], func(a asker) bool { return a != w.asker })
+		if shown >= 0 { // its VIP object went, and is about to be made again
+			return fail(resultTaken, "is shown by the status of %s; ask for another address, or for none", nameOf(b.published[n.addr][shown]))
+		}
+	}
+	return grant{family: n.family, addr: n.addr, pool: name, joins: true}, nil
 }
 
-// candidates are the pools that may serve a need that asks for no address.
-func (b *book) candidates(n *need) ([]*poolState, *failure) {
+// candidates are the pools that may serve a need that asks for no address, in the order in which they are tried.
+func (b *book) candidates(w *wish, n *need) ([]*poolState, *failure) {
 	fail := func(format string, args ...any) ([]*poolState, *failure) {
 		return nil, &failure{n.family, resultNoPool, fmt.Sprintf(format, args...)}
 	}
 	if n.pool != "" {
+		asks := fmt.Sprintf("%s asks for IPPool %q", n.poolField, n.pool)
 		at := slices.IndexFunc(b.pools, func(p *poolState) bool { return p.name() == n.pool })
 		switch {
 		case at < 0:
-			return fail("annotation %s asks for IPPool %q, which does not exist (%s)", source.AnnotationPool, n.pool, b.list())
+			return fail("%s, which does not exist (%s)", asks, b.list())
 		case !b.pools[at].usable():
-			return fail("annotation %s asks for IPPool %q, which gives no address: %s", source.AnnotationPool, n.pool, b.pools[at].why())
+			return fail("%s, which gives no address: %s", asks, b.pools[at].why())
+		case !b.serves(b.pools[at], w):
+			return fail("%s, which is for other Services (%s); ask for another pool", asks, limits(b.pools[at]))
 		case !b.pools[at].has(n.family):
-			return fail("annotation %s asks for IPPool %q, which has no %s address (%s); add a range, or ask for another pool",
-				source.AnnotationPool, n.pool, n.family, describe(b.pools[at]))
+			return fail("%s, which has no %s address (%s); add a range, or ask for another pool", asks, n.family, describe(b.pools[at]))
 		}
 		return b.pools[at : at+1], nil
 	}
 	var pools []*poolState
 	for _, p := range b.pools {
-		if p.usable() && p.autoAssign() && p.has(n.family) {
+		if p.usable() && p.autoAssign() && p.has(n.family) && b.serves(p, w) {
 			pools = append(pools, p)
 		}
 	}
 	if len(pools) == 0 {
-		return fail("no IPPool gives %s addresses to Services that name none (%s); create one, or name one with annotation %s",
+		return fail("no IPPool gives %s addresses to it unasked (%s); create one, or name one with annotation %s",
 			n.family, b.list(), source.AnnotationPool)
+	}
+	if len(w.families) > 1 {
+		slices.SortStableFunc(pools, func(a, b *poolState) int {
+			return cmp.Or(a.rank(b), trueFirst(a.hasAll(w.families), b.hasAll(w.families)))
+		})
 	}
 	return pools, nil
 }
@@ -125,31 +157,40 @@ func describe(p *poolState) string {
 	if !p.autoAssign() {
 		facts = append(facts, "autoAssign false")
 	}
+	if p.limited() {
+		facts = append(facts, "for "+limits(p))
+	}
 	if !p.usable() {
-		facts = append(facts, "not usable: "+reasonOr(p.reason, "being deleted"))
+		facts = append(facts, "not usable: "+cmp.Or(p.reason, "being deleted"))
 	}
 	return fmt.Sprintf("%q %s", p.name(), strings.Join(facts, ", "))
 }
 
-func reasonOr(reason, other string) string {
-	if reason != "" {
-		return reason
+// limits says which Services a pool is for.
+func limits(p *poolState) string {
+	var namespaces, services []string
+	if spec := p.object.Spec; len(spec.Namespaces) > 0 {
+		namespaces = append(namespaces, "namespaces "+strings.Join(spec.Namespaces, ", "))
 	}
-	return other
+	for _, s := range p.namespaceSelectors {
+		namespaces = append(namespaces, fmt.Sprintf("namespaces with %q", s))
+	}
+	for _, s := range p.serviceSelectors {
+		services = append(services, fmt.Sprintf("Services with %q", s))
+	}
+	return strings.Join(slices.DeleteFunc([]string{strings.Join(namespaces, " or "), strings.Join(services, " or ")},
+		func(s string) bool { return s == "" }), " and ")
 }
 
-// holder names who has an address.
-func (b *book) holder(addr netip.Addr) string {
-	if entry, ok := b.vips[source.VIPName(addr)]; ok && entry.addr == addr {
-		return entry.holder
+// holder names who has an address, or is being given it.
+func (b *book) holder(addr netip.Addr, but asker) string {
+	if vip := b.vips[addr]; vip != nil {
+		return holderOf(vip)
 	}
-	for _, entry := range b.vips { // somebody made a VIP object of another name by hand
-		if entry.addr == addr {
-			return entry.holder
+	for _, w := range b.reserved[addr] {
+		if w.asker != but {
+			return nameOf(w.asker)
 		}
-	}
-	if service, ok := b.reserved[addr]; ok {
-		return "Service " + service.String()
 	}
 	return "another Service"
 }

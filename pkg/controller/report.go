@@ -1,23 +1,32 @@
 package controller
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/fairlead/fairlead/pkg/api/v1alpha1"
 	"github.com/fairlead/fairlead/pkg/source"
 )
 
-// Reasons of events about Services.
+// ServiceAllocated is the type of the condition of a Service: True, it has the addresses that it is to have, or as many of
+// them as it did not insist on.
+const ServiceAllocated = v1alpha1.GroupName + "/Allocated"
+
+// Reasons of events and of the conditions of Services and claims.
 const (
-	// EventAllocated (Normal) names the addresses that a Service now has, and their pools.
-	EventAllocated = "Allocated"
-	// EventAllocationFailed (Warning) says what a Service asked for, why it cannot be had, and what to do.
-	EventAllocationFailed = "AllocationFailed"
-	// EventReleased (Normal) names the addresses that a Service no longer has.
-	EventReleased = "Released"
+	// ReasonAllocated (Normal) names the addresses and their pools.
+	ReasonAllocated = "Allocated"
+	// ReasonFailed (Warning) says what was asked for, why it cannot be had, and what to do.
+	ReasonFailed = "AllocationFailed"
+	// ReasonNotAsWished (Warning) says the same of an object that has its address, and what is not as it should be there: a
+	// port that another Service has, or no pool behind it any more.
+	ReasonNotAsWished = "NotAsWished"
+	// ReasonReleased (Normal) names the addresses that a Service no longer has.
+	ReasonReleased = "Released"
 )
 
 // maxMessage is the length that the API server allows for the message of an event, in bytes.
@@ -31,17 +40,11 @@ func listAddresses(vips []*v1alpha1.VIP) string {
 	return strings.Join(addrs, ", ")
 }
 
-// refuse reports a Service whose own values are wrong.
-func (c *Controller) refuse(svc *corev1.Service, err error) {
+// refuse reports a Service whose own values are wrong. Its addresses stay as they are.
+func (c *Controller) refuse(ctx context.Context, svc *corev1.Service, err error) error {
 	c.metrics.allocations.WithLabelValues(resultInvalid, "").Inc()
-	c.warn(svc, strings.ReplaceAll(err.Error(), "\n", "; "))
-}
-
-// warn tells of a failure once.
-func (c *Controller) warn(svc *corev1.Service, text string) {
-	if c.told.failed(svc.UID, text) && text != "" {
-		c.config.Recorder.Event(svc, corev1.EventTypeWarning, EventAllocationFailed, clip(text))
-	}
+	return c.publish(ctx, svc, svc.Status.LoadBalancer.Ingress,
+		c.serviceCondition(metav1.ConditionFalse, ReasonFailed, strings.ReplaceAll(err.Error(), "\n", "; ")), nil)
 }
 
 func clip(text string) string {
@@ -51,41 +54,61 @@ func clip(text string) string {
 	return strings.ToValidUTF8(text[:maxMessage-len("…")], "") + "…"
 }
 
-// report tells the user what changed. That the second family of PreferDualStack cannot be had is part of the good news: the
-// Service asked for what there is.
-func (c *Controller) report(svc *corev1.Service, request source.Request, vips, surplus []*v1alpha1.VIP, failures []failure, published bool) {
+func (c *Controller) serviceCondition(status metav1.ConditionStatus, reason, message string) *metav1.Condition {
+	return &metav1.Condition{Type: ServiceAllocated, Status: status, Reason: reason, Message: clip(message),
+		LastTransitionTime: metav1.NewTime(c.config.Now())}
+}
+
+// judgeService is the condition of a Service. That the second family of PreferDualStack cannot be had is part of the good news:
+// the Service asked for what there is. Problems are what is wrong with addresses that it has.
+func (c *Controller) judgeService(request source.Request, vips []*v1alpha1.VIP, failures []failure, problems []string) *metav1.Condition {
 	asked := request.RequireAll || request.Pool != "" || len(request.Addresses) > 0 || len(vips) == 0
-	var reasons []string
+	reasons := make([]string, 0, len(failures))
 	for _, f := range failures {
 		reasons = append(reasons, f.text)
 	}
 	text := strings.Join(reasons, "; ")
-	if changed := c.told.has(svc.UID, listAddresses(vips)); changed && published && len(vips) > 0 {
-		note := ""
-		if !asked && text != "" {
-			note = "; " + text
-		}
-		c.config.Recorder.Event(svc, corev1.EventTypeNormal, EventAllocated, clip(c.withPools(vips)+note))
-	}
-	if published && len(surplus) > 0 {
-		c.config.Recorder.Event(svc, corev1.EventTypeNormal, EventReleased, "released "+listAddresses(surplus))
-	}
-	switch {
-	case text == "" || !asked:
-		c.warn(svc, "")
+	switch has := withPools(vips); {
 	case request.RequireAll && len(vips) < len(request.Families):
-		c.warn(svc, "RequireDualStack asks for all families or none: "+text)
-	case len(vips) > 0:
-		c.warn(svc, fmt.Sprintf("%s; the Service keeps %s", text, listAddresses(vips)))
+		return c.serviceCondition(metav1.ConditionFalse, ReasonFailed, "RequireDualStack asks for all families or none: "+text)
+	case len(vips) == 0:
+		return c.serviceCondition(metav1.ConditionFalse, ReasonFailed, text)
+	case text != "" && asked:
+		problems = append([]string{text}, problems...)
+		fallthrough
+	case len(problems) > 0:
+		return c.serviceCondition(metav1.ConditionTrue, ReasonNotAsWished,
+			fmt.Sprintf("%s; the Service keeps %s", strings.Join(problems, "; "), listAddresses(vips)))
+	case text != "":
+		return c.serviceCondition(metav1.ConditionTrue, ReasonAllocated, has+"; "+text)
 	default:
-		c.warn(svc, text)
+		return c.serviceCondition(metav1.ConditionTrue, ReasonAllocated, has)
 	}
 }
 
-func (c *Controller) withPools(vips []*v1alpha1.VIP) string {
+func withPools(vips []*v1alpha1.VIP) string {
 	parts := make([]string, len(vips))
 	for i, vip := range vips {
 		parts[i] = fmt.Sprintf("%s from IPPool %q", vip.Spec.Address, vip.Spec.Pool)
 	}
 	return "has " + strings.Join(parts, " and ")
+}
+
+// tellService makes events of what a write of the status changed.
+func (c *Controller) tellService(svc *corev1.Service, condition *metav1.Condition, told, moved bool, released []*v1alpha1.VIP) {
+	if condition != nil && !told {
+		kind := corev1.EventTypeNormal
+		if condition.Reason != ReasonAllocated {
+			kind = corev1.EventTypeWarning
+		}
+		c.config.Recorder.Event(svc, kind, condition.Reason, condition.Message)
+	}
+	switch {
+	case !moved || len(released) == 0:
+	case condition == nil:
+		c.config.Recorder.Eventf(svc, corev1.EventTypeNormal, ReasonReleased,
+			"released %s: the Service is no longer one of type LoadBalancer that Fairlead serves", listAddresses(released))
+	default:
+		c.config.Recorder.Event(svc, corev1.EventTypeNormal, ReasonReleased, "released "+listAddresses(released))
+	}
 }

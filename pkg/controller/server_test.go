@@ -3,16 +3,15 @@ package controller
 import (
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"strconv"
 	"sync"
 
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/strategicpatch"
 	corefake "k8s.io/client-go/kubernetes/fake"
 	k8stesting "k8s.io/client-go/testing"
 
@@ -117,46 +116,69 @@ func (s *server) apply(action k8stesting.Action, tracker k8stesting.ObjectTracke
 				return conflict("precondition")
 			}
 		}
+		if err == nil && len(meta1(current).GetFinalizers()) > 0 {
+			held := current.DeepCopyObject()
+			now := metav1.Now()
+			meta1(held).SetDeletionTimestamp(&now)
+			meta1(held).SetResourceVersion(strconv.Itoa(s.version))
+			return true, held, tracker.Update(gvr, held, namespace)
+		}
 		return false, nil, nil
 	case k8stesting.PatchActionImpl:
 		if err != nil {
 			return true, nil, err
 		}
-		patched, err := s.patch(current.(*corev1.Service), a.GetPatch())
+		patched, err := s.patch(current, a.GetPatch())
 		if err != nil {
 			return conflict(err.Error())
+		}
+		if m := meta1(patched); m.GetDeletionTimestamp() != nil && len(m.GetFinalizers()) == 0 {
+			return true, patched, tracker.Delete(gvr, namespace, name)
 		}
 		return true, patched, tracker.Update(gvr, patched, namespace)
 	}
 	return false, nil, nil
 }
 
-// patch is a merge patch of a Service with the check of its resourceVersion and UID.
-func (s *server) patch(svc *corev1.Service, patch []byte) (*corev1.Service, error) {
-	var head struct {
-		Metadata struct{ UID, ResourceVersion string }
-	}
-	if err := json.Unmarshal(patch, &head); err != nil {
+// patch is a merge patch (RFC 7396) with the check of resourceVersion and UID.
+func (s *server) patch(object runtime.Object, patch []byte) (runtime.Object, error) {
+	var change map[string]any
+	if err := json.Unmarshal(patch, &change); err != nil {
 		return nil, err
 	}
-	if head.Metadata.ResourceVersion != svc.ResourceVersion || head.Metadata.UID != string(svc.UID) {
+	head, _ := change["metadata"].(map[string]any)
+	if head["resourceVersion"] != meta1(object).GetResourceVersion() || head["uid"] != string(meta1(object).GetUID()) {
 		return nil, fmt.Errorf("resourceVersion or UID")
 	}
-	old, err := json.Marshal(svc)
+	old, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
 	if err != nil {
 		return nil, err
 	}
-	// The one list in the patch, ingress, is atomic in strategic merge patches too.
-	merged, err := strategicpatch.StrategicMergePatch(old, patch, corev1.Service{})
-	if err != nil {
+	updated := reflect.New(reflect.TypeOf(object).Elem()).Interface().(runtime.Object)
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(mergePatch(old, change), updated); err != nil {
 		return nil, err
 	}
-	updated := &corev1.Service{}
-	if err := json.Unmarshal(merged, updated); err != nil {
-		return nil, err
-	}
-	updated.ResourceVersion = strconv.Itoa(s.version)
+	meta1(updated).SetResourceVersion(strconv.Itoa(s.version))
 	return updated, nil
+}
+
+func mergePatch(object, change map[string]any) map[string]any {
+	for key, value := range change {
+		inner, both := value.(map[string]any)
+		at, _ := object[key].(map[string]any)
+		switch {
+		case value == nil:
+			delete(object, key)
+		case both:
+			if at == nil {
+				at = map[string]any{}
+			}
+			object[key] = mergePatch(at, inner)
+		default:
+			object[key] = value
+		}
+	}
+	return object
 }
 
 // takeWrites returns the writes since the last call.

@@ -50,30 +50,32 @@ func (c *Controller) explains(svc *corev1.Service, key types.NamespacedName, vip
 	if svc == nil || !c.config.Rules.Ours(svc) {
 		return false
 	}
-	earlier := claimOfEarlier(key, svc.UID)
+	earlier := frontendsOfEarlier(key, svc.UID)
 	return !slices.ContainsFunc(vips, func(vip *v1alpha1.VIP) bool { return slices.ContainsFunc(vip.Spec.Frontends, earlier) })
 }
 
-// Which frontends of a VIP are meant. A frontend without a UID was made by hand: it is given a UID when the Service takes the
-// address over, and never released before.
-type claim func(v1alpha1.Frontend) bool
+// matcher says which frontends of a VIP are meant. Those that a ConfigMap put there are never a Service's own. A frontend without
+// a UID was made by hand: it is given a UID when the Service takes the address over, and never released before.
+type matcher func(v1alpha1.Frontend) bool
 
-func claimOf(key types.NamespacedName, uid types.UID) claim {
+func frontendsOf(key asker, uid types.UID) matcher {
 	return func(f v1alpha1.Frontend) bool {
-		return keyOfReference(f.Service) == key && (f.Service.UID == "" || f.Service.UID == string(uid))
+		return mentions(f, key) && (f.Service.UID == "" || f.Service.UID == string(uid))
 	}
 }
 
-func claimExactly(key types.NamespacedName, uid types.UID) claim {
+func frontendsOfExactly(key asker, uid types.UID) matcher {
+	return func(f v1alpha1.Frontend) bool { return mentions(f, key) && f.Service.UID == string(uid) }
+}
+
+func frontendsOfEarlier(key asker, uid types.UID) matcher {
 	return func(f v1alpha1.Frontend) bool {
-		return keyOfReference(f.Service) == key && f.Service.UID == string(uid)
+		return mentions(f, key) && f.Service.UID != "" && f.Service.UID != string(uid)
 	}
 }
 
-func claimOfEarlier(key types.NamespacedName, uid types.UID) claim {
-	return func(f v1alpha1.Frontend) bool {
-		return keyOfReference(f.Service) == key && f.Service.UID != "" && f.Service.UID != string(uid)
-	}
+func mentions(f v1alpha1.Frontend, service asker) bool {
+	return f.ConfigMap == "" && keyOfReference(f.Service) == service
 }
 
 // vipsOf are the VIP objects with a frontend of a Service of the name, by name.
@@ -82,14 +84,14 @@ func (c *Controller) vipsOf(key types.NamespacedName) []*v1alpha1.VIP {
 	if err != nil {
 		names = nil // the index exists since watch: no other error is possible
 	}
-	mentions := func(vip *v1alpha1.VIP) bool {
-		return slices.ContainsFunc(vip.Spec.Frontends, func(f v1alpha1.Frontend) bool { return keyOfReference(f.Service) == key })
+	has := func(vip *v1alpha1.VIP) bool {
+		return slices.ContainsFunc(vip.Spec.Frontends, func(f v1alpha1.Frontend) bool { return mentions(f, key) })
 	}
-	names = append(slices.Clone(names), c.vips.unseen(mentions)...)
+	names = append(slices.Clone(names), c.vips.unseen(has)...)
 	slices.Sort(names)
 	var vips []*v1alpha1.VIP
 	for _, name := range slices.Compact(names) {
-		if vip, ok := c.vips.newest(name); ok && vip.DeletionTimestamp == nil && mentions(vip) {
+		if vip, ok := c.vips.newest(name); ok && vip.DeletionTimestamp == nil && has(vip) {
 			vips = append(vips, vip)
 		}
 	}
@@ -99,23 +101,23 @@ func (c *Controller) vipsOf(key types.NamespacedName) []*v1alpha1.VIP {
 // serve makes VIPs and status of a Service that is ours what it asks for.
 func (c *Controller) serve(ctx context.Context, svc *corev1.Service, vips []*v1alpha1.VIP) error {
 	key := keyOf(svc)
-	mine, earlier := claimOf(key, svc.UID), claimOfEarlier(key, svc.UID)
+	mine, earlier := frontendsOf(key, svc.UID), frontendsOfEarlier(key, svc.UID)
 	var own []*v1alpha1.VIP
 	for _, vip := range vips {
 		if slices.ContainsFunc(vip.Spec.Frontends, mine) {
 			own = append(own, vip)
-		} else if err := c.release(ctx, vip, earlier); err != nil {
+		} else if err := c.release(ctx, vip, earlier, noOwner); err != nil {
 			return err
 		}
 	}
-	request, err := source.FromService(svc)
+	request, err := c.config.Rules.Request(svc)
 	if err != nil { // what it has stays as it is
 		c.book.settle(key)
-		c.refuse(svc, err)
-		return nil
+		return c.refuse(ctx, svc, err)
 	}
 	p := c.plan(svc, request, own)
-	created, failures, err := c.allocate(ctx, request, &p.wish)
+	t := serviceTenant(request, &p.wish)
+	created, failures, err := c.allocate(ctx, t, &p.wish)
 	if err != nil {
 		return err
 	}
@@ -123,28 +125,28 @@ func (c *Controller) serve(ctx context.Context, svc *corev1.Service, vips []*v1a
 	if request.RequireAll && len(p.current) < len(request.Families) {
 		p.dropUnpublished(svc)
 	}
-	return c.settle(ctx, svc, request, &p, failures)
+	return c.settle(ctx, svc, request, t, &p, failures)
 }
 
 // settle writes what was planned: the VIPs, then the status, and what is surplus goes when nobody is told of it any more.
-func (c *Controller) settle(ctx context.Context, svc *corev1.Service, request source.Request, p *plan, failures []failure) error {
+func (c *Controller) settle(ctx context.Context, svc *corev1.Service, request source.Request, t tenant, p *plan, failures []failure) error {
 	vips := p.ordered(request.Families)
+	var conflicts []string
 	for i, vip := range vips {
-		synced, err := c.syncVIP(ctx, request, vip)
+		synced, clashes, err := c.syncVIP(ctx, t, vip)
 		if err != nil {
 			return err
 		}
-		vips[i] = synced
+		vips[i], conflicts = synced, append(conflicts, clashes...)
 	}
-	published, err := c.publish(ctx, svc, c.ingress(svc, vips))
-	if err != nil {
+	condition := c.judgeService(request, vips, failures, append(conflicts, p.notes...))
+	if err := c.publish(ctx, svc, c.ingress(svc, vips), condition, p.surplus); err != nil {
 		return err
 	}
 	var errs []error
 	for _, vip := range p.surplus {
-		errs = append(errs, c.release(ctx, vip, claimExactly(keyOf(svc), svc.UID)))
+		errs = append(errs, c.release(ctx, vip, frontendsOfExactly(keyOf(svc), svc.UID), noOwner))
 	}
-	c.report(svc, request, vips, p.surplus, failures, published)
 	return errors.Join(errs...)
 }
 
@@ -155,22 +157,17 @@ func (c *Controller) retire(ctx context.Context, key types.NamespacedName, svc *
 		return nil
 	}
 	if svc != nil {
-		if _, err := c.publish(ctx, svc, withoutAddresses(svc, vips)); err != nil {
+		if err := c.publish(ctx, svc, withoutAddresses(svc, vips), nil, vips); err != nil {
 			return err
 		}
 	}
 	var errs []error
 	for _, vip := range vips {
-		errs = append(errs, c.release(ctx, vip, claimOfEarlier(key, "")))
+		errs = append(errs, c.release(ctx, vip, frontendsOfEarlier(key, ""), noOwner))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
 	klog.FromContext(ctx).Info("Released", "service", key, "addresses", listAddresses(vips))
-	if svc != nil {
-		c.told.forget(svc.UID)
-		c.config.Recorder.Eventf(svc, corev1.EventTypeNormal, EventReleased,
-			"released %s: the Service is no longer one of type LoadBalancer that Fairlead serves", listAddresses(vips))
-	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -47,29 +48,49 @@ func withoutAddresses(svc *corev1.Service, vips []*v1alpha1.VIP) []corev1.LoadBa
 	})
 }
 
-// publish writes the status of a Service if it differs, and if nobody wrote the Service since. It reports whether it wrote.
-func (c *Controller) publish(ctx context.Context, svc *corev1.Service, entries []corev1.LoadBalancerIngress) (bool, error) {
-	if equality.Semantic.DeepEqual(svc.Status.LoadBalancer.Ingress, entries) {
-		return false, nil
+// publish makes the status of a Service show its addresses and our condition (nil: none), unless it does, or somebody wrote
+// the Service since. What changed becomes an event: what was told last stands in the status, so that another leader does not
+// tell it again.
+func (c *Controller) publish(ctx context.Context, svc *corev1.Service, entries []corev1.LoadBalancerIngress, condition *metav1.Condition,
+	released []*v1alpha1.VIP) error {
+	conditions := slices.Clone(svc.Status.Conditions)
+	before := meta.FindStatusCondition(svc.Status.Conditions, ServiceAllocated)
+	told := true
+	if condition == nil {
+		meta.RemoveStatusCondition(&conditions, ServiceAllocated)
+	} else {
+		told = !meta.SetStatusCondition(&conditions, *condition)
 	}
-	if len(entries) == 0 {
-		entries = nil // a merge patch removes what is null (RFC 7396)
+	moved := !equality.Semantic.DeepEqual(svc.Status.LoadBalancer.Ingress, entries)
+	if !moved && told && (condition != nil || before == nil) {
+		return nil
 	}
 	patch, err := json.Marshal(map[string]any{
 		"metadata": map[string]any{"uid": svc.UID, "resourceVersion": svc.ResourceVersion},
-		"status":   map[string]any{"loadBalancer": map[string]any{"ingress": entries}},
+		"status": map[string]any{
+			"loadBalancer": map[string]any{"ingress": orNull(entries)}, "conditions": orNull(conditions),
+		},
 	})
 	if err != nil {
-		return false, fmt.Errorf("encode the status of Service %s/%s: %w", svc.Namespace, svc.Name, err)
+		return fmt.Errorf("encode the status of Service %s/%s: %w", svc.Namespace, svc.Name, err)
 	}
 	updated, err := c.config.Core.CoreV1().Services(svc.Namespace).
 		Patch(ctx, svc.Name, types.MergePatchType, patch, metav1.PatchOptions{}, "status")
 	if apierrors.IsNotFound(err) {
-		return false, fmt.Errorf("write the status of Service %s/%s, which is gone: %w", svc.Namespace, svc.Name, errBehind)
+		return fmt.Errorf("write the status of Service %s/%s, which is gone: %w", svc.Namespace, svc.Name, errBehind)
 	}
 	if err != nil {
-		return false, fmt.Errorf("write the status of Service %s/%s: %w", svc.Namespace, svc.Name, err)
+		return fmt.Errorf("write the status of Service %s/%s: %w", svc.Namespace, svc.Name, err)
 	}
 	c.services.wrote(keyOf(svc).String(), updated)
-	return true, nil
+	c.tellService(svc, condition, told, moved, released)
+	return nil
+}
+
+// orNull makes an empty list null, which a merge patch removes (RFC 7396).
+func orNull[T any](list []T) []T {
+	if len(list) == 0 {
+		return nil
+	}
+	return list
 }

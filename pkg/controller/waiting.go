@@ -1,31 +1,34 @@
 package controller
 
 import (
+	"net/netip"
 	"slices"
 
-	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/fairlead/fairlead/pkg/pool"
 )
 
-// wait enters a Service, which does not wait yet, among those that wait for an address.
+// wait enters a wish, whose asker does not wait yet, among those that wait for an address.
 func (b *book) wait(w *wish) {
 	at, _ := slices.BinarySearchFunc(b.waiting, w, compareAge)
 	b.waiting = slices.Insert(b.waiting, at, w)
-	b.waits[w.service] = w
+	b.waits[w.asker] = w
 }
 
-func (b *book) stopWaiting(service types.NamespacedName) {
-	w, ok := b.waits[service]
+func (b *book) stopWaiting(who asker) {
+	w, ok := b.waits[who]
 	if !ok {
 		return
 	}
-	delete(b.waits, service)
+	delete(b.waits, who)
 	if at, found := slices.BinarySearchFunc(b.waiting, w, compareAge); found {
 		b.waiting = slices.Delete(b.waiting, at, at+1)
 	}
 }
 
-// waitingServices is how many Services wait for an address.
-func (b *book) waitingServices() int {
+// waitingCount is how many Services and claims wait for an address.
+func (b *book) waitingCount() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return len(b.waiting)
@@ -38,44 +41,61 @@ func (b *book) offer() {
 	if len(b.waiting) == 0 {
 		return
 	}
-	failed := map[need]bool{}
-	var served []types.NamespacedName
+	failed := map[likeness]bool{}
+	var served []asker
 	for _, w := range b.waiting {
 		if b.hopeless(w, failed) {
 			continue
 		}
 		grants, failures := b.choose(w)
 		if len(grants) > 0 {
-			served = append(served, w.service)
-			b.wake(w.service)
+			served = append(served, w.asker)
+			b.wake(w.asker)
 			continue
 		}
 		if len(failures) == len(w.needs) {
-			for _, n := range w.needs {
-				failed[alike(n)] = true
+			for i := range w.needs {
+				failed[b.alike(w, &w.needs[i])] = true
 			}
 		}
 	}
-	for _, service := range served {
-		b.stopWaiting(service)
+	for _, who := range served {
+		b.stopWaiting(who)
 	}
 }
 
-// hopeless reports whether every need of a wish is like one that failed a moment ago.
-func (b *book) hopeless(w *wish, failed map[need]bool) bool {
-	return !slices.ContainsFunc(w.needs, func(n need) bool { return n.published.IsValid() || !failed[alike(n)] })
+// likeness is the part of a need that decides whether it can be met, its own published address aside.
+type likeness struct {
+	family                  pool.Family
+	addr                    netip.Addr
+	pool, namespace, labels string
+	claim                   bool
 }
 
-// alike is the part of a need that decides whether it can be met, its own published address aside.
-func alike(n need) need { return need{family: n.family, addr: n.addr, pool: n.pool} }
+func (b *book) alike(w *wish, n *need) likeness {
+	like := likeness{family: n.family, addr: n.addr, pool: n.pool, namespace: w.asker.Namespace, claim: isClaim(w.asker)}
+	if slices.ContainsFunc(b.pools, func(p *poolState) bool { return len(p.serviceSelectors) > 0 }) {
+		like.labels = labels.FormatLabels(w.labels)
+	}
+	return like
+}
 
-// waitingNames are the Services that wait, the oldest first.
-func (b *book) waitingNames() []types.NamespacedName {
+// hopeless reports whether every need of a wish is like one that failed a moment ago. One that shares is not like another: its
+// ports decide.
+func (b *book) hopeless(w *wish, failed map[likeness]bool) bool {
+	if w.shareKey() != "" {
+		return false
+	}
+	return !slices.ContainsFunc(w.needs, func(n need) bool { return n.published.IsValid() || !failed[b.alike(w, &n)] })
+}
+
+// waitingNames are those that wait, the oldest first.
+func (b *book) waitingNames() []asker {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	names := make([]types.NamespacedName, len(b.waiting))
+	names := make([]asker, len(b.waiting))
 	for i, w := range b.waiting {
-		names[i] = w.service
+		names[i] = w.asker
 	}
 	return names
 }

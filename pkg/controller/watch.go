@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -15,8 +16,11 @@ import (
 	"github.com/fairlead/fairlead/pkg/generated/informers/externalversions"
 )
 
-// indexService finds VIP objects by the Services that their frontends name.
-const indexService = "service"
+// Indices of VIP objects: by the Services whose own frontends they have, and by their owners.
+const (
+	indexService = "service"
+	indexOwner   = "owner"
+)
 
 func keyOf(svc *corev1.Service) types.NamespacedName {
 	return types.NamespacedName{Namespace: svc.Namespace, Name: svc.Name}
@@ -44,22 +48,24 @@ func (c *Controller) watch() error {
 	services := c.coreInformers.Core().V1().Services()
 	pools := c.ourInformers.Fairlead().V1alpha1().IPPools()
 	vips := c.ourInformers.Fairlead().V1alpha1().VIPs()
+	namespaces := c.coreInformers.Core().V1().Namespaces()
 	c.serviceLister, c.poolLister, c.vipIndex = services.Lister(), pools.Lister(), vips.Informer().GetIndexer()
 	c.services = newOverlay(fromIndex[*corev1.Service](services.Informer().GetIndexer()), c.config.Now)
 	c.vips = newOverlay(fromIndex[*v1alpha1.VIP](c.vipIndex), c.config.Now)
 	c.poolStatuses = newOverlay(fromIndex[*v1alpha1.IPPool](pools.Informer().GetIndexer()), c.config.Now)
-	if err := vips.Informer().AddIndexers(cache.Indexers{indexService: servicesOfVIP}); err != nil {
+	if err := vips.Informer().AddIndexers(cache.Indexers{indexService: servicesOfVIP, indexOwner: ownersOfVIP}); err != nil {
 		return err
 	}
-	return c.handle(services.Informer(), pools.Informer(), vips.Informer())
+	return c.handle(services.Informer(), namespaces.Informer(), pools.Informer(), vips.Informer())
 }
 
-func (c *Controller) handle(services, pools, vips cache.SharedIndexInformer) error {
+func (c *Controller) handle(services, namespaces, pools, vips cache.SharedIndexInformer) error {
 	for _, add := range []struct {
 		informer cache.SharedIndexInformer
 		handler  cache.ResourceEventHandler
 	}{
 		{services, handler[*corev1.Service]{c.serviceChanged, c.serviceGone}},
+		{namespaces, handler[*corev1.Namespace]{c.namespaceChanged, c.namespaceGone}},
 		{pools, handler[*v1alpha1.IPPool]{c.poolChanged, c.poolGone}},
 		{vips, handler[*v1alpha1.VIP]{c.vipChanged, c.vipGone}},
 	} {
@@ -69,7 +75,9 @@ func (c *Controller) handle(services, pools, vips cache.SharedIndexInformer) err
 		}
 		c.synced = append(c.synced, registration.HasSynced)
 	}
-	return nil
+	var err error
+	c.maps, err = newConfigMaps(c.config.Core, c.config.ConfigMaps, handler[*corev1.ConfigMap]{c.configMapChanged, c.configMapGone})
+	return err
 }
 
 // handler is a cache.ResourceEventHandler for one type. changed has the zero value for old where the object is new.
@@ -119,8 +127,17 @@ func servicesOfVIP(object any) ([]string, error) {
 	}
 	var keys []string
 	for _, f := range vip.Spec.Frontends {
-		if key := keyOfReference(f.Service).String(); !slices.Contains(keys, key) {
+		if key := keyOfReference(f.Service).String(); f.ConfigMap == "" && !slices.Contains(keys, key) {
 			keys = append(keys, key)
+		}
+	}
+	return keys, nil
+}
+
+func ownersOfVIP(object any) (keys []string, err error) {
+	if vip, ok := object.(*v1alpha1.VIP); ok {
+		for _, o := range vip.Spec.Owners {
+			keys = append(keys, ownerKey(o))
 		}
 	}
 	return keys, nil
@@ -137,24 +154,63 @@ func (c *Controller) serviceChanged(old, svc *corev1.Service) {
 	if c.config.Rules.Ours(svc) || old != nil && c.config.Rules.Ours(old) || c.hasVIPs(key) {
 		c.serviceQueue.Add(key)
 	}
+	if old == nil || !equality.Semantic.DeepEqual(old.Spec, svc.Spec) {
+		c.enqueueMapsOf(key)
+	}
 }
 
 func (c *Controller) serviceGone(svc *corev1.Service) {
 	key := keyOf(svc)
 	c.services.gone(key.String(), svc.UID)
 	c.book.publish(key, nil)
-	c.told.forget(svc.UID)
 	c.serviceQueue.Add(key)
+	c.enqueueMapsOf(key)
 }
+
+func (c *Controller) enqueueMapsOf(service asker) {
+	for _, key := range c.maps.naming(service) {
+		c.mapQueue.Add(key)
+	}
+}
+
+func (c *Controller) configMapChanged(old, cm *corev1.ConfigMap) {
+	if old == nil || !maps.Equal(old.Data, cm.Data) {
+		c.mapQueue.Add(asker{Namespace: cm.Namespace, Name: cm.Name})
+	}
+}
+
+func (c *Controller) configMapGone(cm *corev1.ConfigMap) {
+	c.mapQueue.Add(asker{Namespace: cm.Namespace, Name: cm.Name})
+}
+
+func (c *Controller) namespaceChanged(old, ns *corev1.Namespace) {
+	if old == nil || !maps.Equal(old.Labels, ns.Labels) {
+		labels := ns.Labels
+		if labels == nil {
+			labels = map[string]string{}
+		}
+		c.book.setNamespace(ns.Name, labels)
+		if old != nil { // pools may select it now, or no longer
+			c.poolQueue.Add(poolItem{rebuild: true})
+		}
+	}
+}
+
+func (c *Controller) namespaceGone(ns *corev1.Namespace) { c.book.setNamespace(ns.Name, nil) }
 
 func (c *Controller) vipChanged(old, vip *v1alpha1.VIP) {
 	c.vips.seen(vip.Name, vip)
-	c.book.observe(vip)
+	if newest, ok := c.vips.newest(vip.Name); ok {
+		c.book.observe(newest)
+	}
 	if old != nil && equality.Semantic.DeepEqual(old.Spec, vip.Spec) && old.DeletionTimestamp == vip.DeletionTimestamp {
+		if !sameConditions(old, vip) {
+			c.vipQueue.Add(vip.Name)
+		}
 		return // a speaker's status
 	}
-	c.enqueueServicesOf(old)
-	c.enqueueServicesOf(vip)
+	c.enqueueTenantsOf(old)
+	c.enqueueTenantsOf(vip)
 	if old == nil {
 		c.countChanged(vip)
 	}
@@ -163,16 +219,47 @@ func (c *Controller) vipChanged(old, vip *v1alpha1.VIP) {
 func (c *Controller) vipGone(vip *v1alpha1.VIP) {
 	c.vips.gone(vip.Name, vip.UID)
 	c.book.forgetVIP(vip.Name)
-	c.enqueueServicesOf(vip)
+	c.enqueueTenantsOf(vip)
 	c.countChanged(vip)
 }
 
-func (c *Controller) enqueueServicesOf(vip *v1alpha1.VIP) {
+// sameConditions reports whether the conditions that the controller writes are the same: a speaker may have overwritten them.
+func sameConditions(old, vip *v1alpha1.VIP) bool {
+	for _, kind := range []string{v1alpha1.VIPCovered, v1alpha1.VIPMapped, v1alpha1.VIPBound} {
+		a, b := meta.FindStatusCondition(old.Status.Conditions, kind), meta.FindStatusCondition(vip.Status.Conditions, kind)
+		if !equality.Semantic.DeepEqual(a, b) {
+			return false
+		}
+	}
+	return true
+}
+
+// enqueueTenantsOf queues all that have to do with a VIP object: the Services on it, itself where no Service looks after all of
+// it, what owns it, and the ConfigMaps that map its address.
+func (c *Controller) enqueueTenantsOf(vip *v1alpha1.VIP) {
 	if vip == nil {
 		return
 	}
 	for _, f := range vip.Spec.Frontends {
-		c.serviceQueue.Add(keyOfReference(f.Service))
+		if f.ConfigMap == "" {
+			c.serviceQueue.Add(keyOfReference(f.Service))
+		}
+	}
+	for _, o := range vip.Spec.Owners {
+		if o.Kind == v1alpha1.OwnerVIP {
+			c.vipQueue.Add(o.Name)
+		} else {
+			c.mapQueue.Add(asker{Namespace: o.Namespace, Name: o.Name})
+		}
+	}
+	addr, ok := vipAddr(vip)
+	if !ok || !servesServices(vip) || len(vip.Spec.Owners) > 0 {
+		c.vipQueue.Add(vip.Name)
+	} else if _, wrong := c.coverCondition(vip, addr); wrong {
+		c.vipQueue.Add(vip.Name)
+	}
+	for _, key := range c.maps.mapping(addr) {
+		c.mapQueue.Add(key)
 	}
 }
 
@@ -183,10 +270,16 @@ func (c *Controller) hasVIPs(service types.NamespacedName) bool {
 
 // countChanged has the status of the pools of a VIP written soon.
 func (c *Controller) countChanged(vip *v1alpha1.VIP) {
-	if addr, ok := vipAddr(vip); ok {
-		for _, name := range c.book.poolsWith(addr) {
-			c.poolQueue.AddAfter(poolItem{name: name}, statusDelay)
-		}
+	addr, ok := vipAddr(vip)
+	if !ok {
+		return
+	}
+	names := c.book.poolsWith(addr)
+	if !slices.Contains(names, vip.Spec.Pool) {
+		names = append(names, vip.Spec.Pool) // it may be waiting for the last of its addresses
+	}
+	for _, name := range names {
+		c.poolQueue.AddAfter(poolItem{name: name}, statusDelay)
 	}
 }
 

@@ -13,6 +13,8 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/klog/v2"
+
+	"github.com/fairlead/fairlead/pkg/api/v1alpha1"
 )
 
 // itemTimeout ends work on one object whose requests hang. It outlives the end of the process's context, so that an object
@@ -30,26 +32,47 @@ func (c *Controller) work(ctx context.Context) {
 		workers.Go(func() { runWorker(ctx, c, queueServices, c.serviceQueue, c.reconcileService) })
 	}
 	workers.Go(func() { runWorker(ctx, c, queuePools, c.poolQueue, c.reconcilePool) })
+	workers.Go(func() { runWorker(ctx, c, queueVIPs, c.vipQueue, c.reconcileVIP) })
+	workers.Go(func() { runWorker(ctx, c, queueConfigMaps, c.mapQueue, c.reconcileMap) })
 	<-ctx.Done()
-	c.serviceQueue.ShutDown()
-	c.poolQueue.ShutDown()
+	c.shutDown()
 	workers.Wait()
 }
 
-// enqueueAll queues every Service, the oldest first, and lets those that lack an address wait for it in that order before the
-// first worker starts.
+// enqueueAll queues every Service and claim, the oldest first, and lets those that lack an address wait for it in that order
+// before the first worker starts.
 func (c *Controller) enqueueAll(ctx context.Context) {
 	services, err := c.serviceLister.List(labels.Everything())
-	if err != nil {
+	if err != nil { // a list from memory: nothing can fail
 		klog.FromContext(ctx).Error(err, "Could not list Services from the cache")
+	}
+	var wishes []*wish
+	for _, svc := range services {
+		if w := c.earlyWish(svc); c.config.Rules.Ours(svc) && w != nil {
+			wishes = append(wishes, w)
+		}
+	}
+	for _, object := range c.vipIndex.List() {
+		vip, ok := object.(*v1alpha1.VIP)
+		if !ok {
+			continue
+		}
+		c.enqueueTenantsOf(vip)
+		if _, isAddress := vipAddr(vip); !isAddress && vip.DeletionTimestamp == nil {
+			own := c.vipsOwnedBy(v1alpha1.Owner{Kind: v1alpha1.OwnerVIP, Name: vip.Name})
+			if w, err := c.claimWish(vip, own); err == nil && len(w.needs) > 0 {
+				wishes = append(wishes, w)
+			}
+		}
+	}
+	slices.SortFunc(wishes, compareAge)
+	for _, w := range wishes {
+		c.book.reserve(w)
 	}
 	slices.SortFunc(services, func(a, b *corev1.Service) int {
 		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 	})
 	for _, svc := range services {
-		if c.config.Rules.Ours(svc) {
-			c.reserveEarly(svc)
-		}
 		c.serviceQueue.Add(keyOf(svc))
 	}
 }

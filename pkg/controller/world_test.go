@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/klog/v2"
@@ -97,6 +98,77 @@ func (w *world) pool(name string, age time.Duration, addresses ...string) *v1alp
 	return made
 }
 
+// poolWith makes a pool with more than addresses.
+func (w *world) poolWith(name string, change func(*v1alpha1.IPPoolSpec), addresses ...string) {
+	w.Helper()
+	object := &v1alpha1.IPPool{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	for _, a := range addresses {
+		object.Spec.Addresses = append(object.Spec.Addresses, v1alpha1.AddressRange(a))
+	}
+	change(&object.Spec)
+	if _, err := w.fairlead.FairleadV1alpha1().IPPools().Create(w.ctx, object, metav1.CreateOptions{}); err != nil {
+		w.Fatal(err)
+	}
+}
+
+// editPool changes a pool, over conflicts.
+func (w *world) editPool(name string, change func(*v1alpha1.IPPoolSpec)) {
+	w.Helper()
+	for {
+		object, err := w.fairlead.FairleadV1alpha1().IPPools().Get(w.ctx, name, metav1.GetOptions{})
+		if err != nil {
+			w.Fatal(err)
+		}
+		change(&object.Spec)
+		object.Generation++ // as the API server does
+		_, err = w.fairlead.FairleadV1alpha1().IPPools().Update(w.ctx, object, metav1.UpdateOptions{})
+		if err == nil {
+			return
+		}
+		if !apierrors.IsConflict(err) {
+			w.Fatal(err)
+		}
+	}
+}
+
+func (w *world) deletePool(name string) {
+	w.Helper()
+	if err := w.fairlead.FairleadV1alpha1().IPPools().Delete(w.ctx, name, metav1.DeleteOptions{}); err != nil {
+		w.Fatal(err)
+	}
+}
+
+// namespace makes a namespace with labels, as "key=value".
+func (w *world) namespace(name string, labels map[string]string) {
+	w.Helper()
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}}
+	if _, err := w.core.CoreV1().Namespaces().Create(w.ctx, ns, metav1.CreateOptions{}); err != nil {
+		w.Fatal(err)
+	}
+}
+
+// condition is a Service's condition Allocated, as "status reason: message".
+func (w *world) condition(name string) string {
+	c := meta.FindStatusCondition(w.get(name).Status.Conditions, ServiceAllocated)
+	if c == nil {
+		return ""
+	}
+	return fmt.Sprintf("%s %s: %s", c.Status, c.Reason, c.Message)
+}
+
+func (w *world) wantCondition(name string, parts ...string) {
+	w.Helper()
+	w.eventually("condition of "+name, func() string {
+		got := w.condition(name)
+		for _, part := range parts {
+			if !strings.Contains(got, part) {
+				return fmt.Sprintf("%q, want %q", got, part)
+			}
+		}
+		return ""
+	})
+}
+
 func service(name string, families string, change ...func(*corev1.Service)) *corev1.Service {
 	policy := corev1.IPFamilyPolicySingleStack
 	svc := &corev1.Service{
@@ -123,6 +195,15 @@ func annotated(key, value string) func(*corev1.Service) {
 		}
 		svc.Annotations[key] = value
 	}
+}
+
+func labelled(key, value string) func(*corev1.Service) {
+	return func(svc *corev1.Service) { svc.Labels = map[string]string{key: value} }
+}
+
+// port is the one port of a Service.
+func port(number int32) func(*corev1.Service) {
+	return func(svc *corev1.Service) { svc.Spec.Ports[0].Port = number }
 }
 
 func required(svc *corev1.Service) {
