@@ -3,7 +3,7 @@
 
 GO ?= go
 GOLANGCI_LINT ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
-BINARIES := bin/fairlead-controller bin/fairlead-speaker bin/lab bin/demo
+BINARIES := bin/fairlead-controller bin/fairlead-speaker bin/kubectl-fairlead bin/lab bin/demo
 
 # Packages with tests that need a kernel with ip_vs, in namespaces of their own.
 KERNEL_PACKAGES := ./pkg/ipvs ./pkg/netif ./pkg/nft ./pkg/announce ./pkg/host
@@ -21,7 +21,7 @@ all: build
 build: $(BINARIES)
 
 .PHONY: $(BINARIES)
-bin/fairlead-controller bin/fairlead-speaker: bin/%:
+bin/fairlead-controller bin/fairlead-speaker bin/kubectl-fairlead: bin/%:
 	$(GO) build -o $@ ./cmd/$*
 bin/lab:
 	$(GO) build -o $@ ./e2e/lab

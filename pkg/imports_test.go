@@ -15,7 +15,7 @@ const module = "github.com/fairlead/fairlead"
 var layers = [][]string{
 	{"pkg/model", "pkg/api/v1alpha1"},
 	{"pkg/plan", "pkg/pool", "pkg/source"},
-	{"pkg/generated"},
+	{"pkg/generated", "pkg/convert"},
 	{"pkg/kube", "pkg/election", "pkg/ipvs", "pkg/netif", "pkg/announce", "pkg/nft", "pkg/host"},
 	{"pkg/controller", "pkg/speaker"},
 	{"cmd"},
@@ -34,7 +34,7 @@ var owners = map[string][]string{
 }
 
 // pure packages compute: they touch neither the machine nor the API server.
-var pure = []string{"pkg/model", "pkg/plan", "pkg/pool", "pkg/source"}
+var pure = []string{"pkg/model", "pkg/plan", "pkg/pool", "pkg/source", "pkg/convert"}
 
 var impure = []string{"os", "log", "net", "net/http", "os/exec", "syscall"}
 
