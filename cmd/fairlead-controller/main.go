@@ -68,6 +68,7 @@ func serve(ctx context.Context, o *options) error {
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	settings := controller.Config{
 		Core: clients.Core, Fairlead: clients.Fairlead, Recorder: recorder, Registry: registry, Rules: o.rules, Workers: o.workers,
+		ConfigMaps: o.configMaps,
 	}
 	if o.leaderElect {
 		settings.Election = &controller.Election{
@@ -85,6 +86,6 @@ func serve(ctx context.Context, o *options) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return ops.Run(ctx) })
 	group.Go(func() error { return c.Run(ctx) })
-	klog.FromContext(ctx).Info("Started", "metrics", ops.Addr().String(), "class", o.rules.Class, "classless", o.rules.Classless)
+	klog.FromContext(ctx).Info("Started", "metrics", ops.Addr().String(), "class", o.rules.Class, "classless", o.rules.Classless, "configMaps", o.configMaps)
 	return group.Wait()
 }

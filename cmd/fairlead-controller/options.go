@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/rand"
 	"k8s.io/apimachinery/pkg/util/validation"
 
@@ -25,6 +26,9 @@ type options struct {
 	leaderElect    bool
 	identity       string
 	hostname       string
+	maps           []string
+	mapSelector    string
+	configMaps     []controller.ConfigMapSource
 }
 
 // parse reads flags, fills in defaults and validates.
@@ -37,9 +41,17 @@ func parse(args []string) (*options, error) {
 		"spec.loadBalancerClass of the Services to serve")
 	flags.BoolVar(&o.rules.Classless, "classless", true,
 		"serve Services of type LoadBalancer that have no spec.loadBalancerClass, too")
+	flags.BoolVar(&o.rules.Foreign, "foreign-annotations", true,
+		"understand the Service annotations of MetalLB (metallb.io/address-pool, loadBalancerIPs, allow-shared-ip) and kube-vip "+
+			"(kube-vip.io/loadbalancerIPs)")
+	flags.StringSliceVar(&o.maps, "vip-configmap", nil,
+		"ConfigMap, as namespace/name, whose keys are addresses and whose values the Services on them (namespace/service); may be repeated")
+	flags.StringSliceVar(&o.maps, "services-configmap", nil, "the name that --vip-configmap has in kube-keepalived-vip")
+	flags.StringVar(&o.mapSelector, "vip-configmap-selector", "",
+		"label selector of ConfigMaps in --namespace that are read like those of --vip-configmap")
 	flags.IntVar(&o.workers, "workers", controller.DefaultWorkers, "Services worked on at once")
 	flags.StringVar(&o.metricsAddress, "metrics-address", ":7474", "host:port of /metrics, /healthz and /readyz")
-	flags.StringVar(&o.namespace, "namespace", "fairlead-system", "namespace of the leader election's Lease")
+	flags.StringVar(&o.namespace, "namespace", "fairlead-system", "namespace of this program: of its Lease, and of --vip-configmap-selector")
 	flags.BoolVar(&o.leaderElect, "leader-elect", true, "agree with other replicas on one that works")
 	flags.StringVar(&o.identity, "leader-election-identity", "",
 		"name of this replica in the Lease; empty: the host's name with a random suffix")
@@ -69,6 +81,9 @@ func (o *options) defaults() error {
 }
 
 func (o *options) validate() error {
+	if err := o.readConfigMaps(); err != nil {
+		return err
+	}
 	problems := validation.IsQualifiedName(o.rules.Class)
 	switch {
 	case len(problems) > 0:
@@ -79,4 +94,27 @@ func (o *options) validate() error {
 		return errors.New("--namespace is empty: name the namespace of this pod, or pass --leader-elect=false for a single replica")
 	}
 	return o.client.Validate()
+}
+
+// readConfigMaps reads which ConfigMaps map addresses.
+func (o *options) readConfigMaps() error {
+	for _, text := range o.maps {
+		namespace, name, ok := strings.Cut(text, "/")
+		if !ok || len(validation.IsDNS1123Label(namespace)) > 0 || len(validation.IsDNS1123Subdomain(name)) > 0 {
+			return fmt.Errorf("--vip-configmap=%q: write namespace/name, for example fairlead-system/fairlead-vips", text)
+		}
+		o.configMaps = append(o.configMaps, controller.ConfigMapSource{Namespace: namespace, Name: name})
+	}
+	if o.mapSelector == "" {
+		return nil
+	}
+	selector, err := labels.Parse(o.mapSelector)
+	if err != nil {
+		return fmt.Errorf("--vip-configmap-selector=%q: %w; write for example fairlead.dev/vips=true", o.mapSelector, err)
+	}
+	if o.namespace == "" {
+		return errors.New("--vip-configmap-selector looks in --namespace, which is empty: name the namespace of the ConfigMaps")
+	}
+	o.configMaps = append(o.configMaps, controller.ConfigMapSource{Namespace: o.namespace, Selector: selector})
+	return nil
 }

@@ -24,6 +24,9 @@ func TestParse(t *testing.T) {
 		{"no rate", "--kube-api-qps=-1", "--kube-api-qps"},
 		{"an unknown flag", "--pool=a", "unknown flag"},
 		{"an argument", "start", "unexpected argument"},
+		{"a ConfigMap without a namespace", "--vip-configmap=vips", "write namespace/name"},
+		{"a ConfigMap without a name", "--services-configmap=kube-system/", "write namespace/name"},
+		{"a bad selector", "--vip-configmap-selector=a=b=c", "--vip-configmap-selector"},
 		{"no namespace for the Lease", "--namespace=", "--leader-elect=false"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

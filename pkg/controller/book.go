@@ -28,6 +28,7 @@ type book struct {
 	sharing    map[string]map[netip.Addr]int // by key: addresses of frontends and reservations that share
 	waiting    []*wish                       // by age
 	waits      map[asker]*wish
+	asked      map[netip.Addr]int // how many wait for this one
 }
 
 func newBook(wake func(asker)) *book {
@@ -41,6 +42,7 @@ func newBook(wake func(asker)) *book {
 		shows:      map[asker][]netip.Addr{},
 		sharing:    map[string]map[netip.Addr]int{},
 		waits:      map[asker]*wish{},
+		asked:      map[netip.Addr]int{},
 	}
 }
 

@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -78,6 +79,15 @@ func newConfigMaps(core kubernetes.Interface, sources []ConfigMapSource, handler
 				}
 			}))
 		informer := factory.Core().V1().ConfigMaps().Informer()
+		err := informer.SetWatchErrorHandlerWithContext(func(ctx context.Context, r *cache.Reflector, err error) {
+			if apierrors.IsForbidden(err) {
+				err = fmt.Errorf("%w: bind ClusterRole fairlead-configmaps to this program in namespace %s", err, s.Namespace)
+			}
+			cache.DefaultWatchErrorHandler(ctx, r, err)
+		})
+		if err != nil {
+			return nil, err
+		}
 		registration, err := informer.AddEventHandler(handler)
 		if err != nil {
 			return nil, err

@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -111,10 +112,10 @@ func TestRenamedAndSplitPoolsLoseNothing(t *testing.T) {
 	w := newWorld(t)
 	w.pool("old", time.Hour, "192.0.2.0/30")
 	w.start()
-	for _, name := range []string{"a", "b", "c"} {
+	for i, name := range []string{"a", "b", "c"} {
 		w.create(service(name, "IPv4"))
+		w.wantIngress(name, fmt.Sprint("192.0.2.", i))
 	}
-	w.wantVIPs("192.0.2.0=a 192.0.2.1=b 192.0.2.2=c")
 	w.pool("low", time.Minute, "192.0.2.0/31")
 	w.pool("high", time.Minute, "192.0.2.2/31")
 	w.wantPool("low", "2/2/0", "False Overlap")

@@ -110,6 +110,9 @@ func (c *Controller) placeMapping(ctx context.Context, cm *corev1.ConfigMap, t t
 	if exists && vip.DeletionTimestamp == nil && slices.Contains(vip.Spec.Owners, *t.owner) {
 		return vip, "", nil
 	}
+	if exists && t.joins(vip) != "" {
+		return nil, c.book.whyTaken(m.Addr, t), nil // once it changes, this is looked at again
+	}
 	g := grant{family: pool.FamilyOf(m.Addr), addr: m.Addr, joins: true}
 	if p := c.book.poolOf(m.Addr, ""); p != nil {
 		g.pool = p.Name

@@ -96,7 +96,9 @@ func (c *Controller) writePoolStatus(ctx context.Context, name string) error {
 			return fmt.Errorf("write the status of IPPool %s: %w", name, err)
 		}
 		c.poolStatuses.wrote(name, updated)
-		c.tellPool(object, updated)
+		if c.tellPool(object, updated) {
+			c.enqueueWaiting()
+		}
 		object = updated
 	}
 	return c.writeFinalizer(ctx, object, used)
@@ -215,16 +217,17 @@ func fullFamilies(usage map[pool.Family]pool.Usage) (full, free []string) {
 	return full, free
 }
 
-// tellPool makes an event of a condition that changed.
-func (c *Controller) tellPool(old, object *v1alpha1.IPPool) {
+// tellPool makes an event of a condition that changed, and reports whether one did.
+func (c *Controller) tellPool(old, object *v1alpha1.IPPool) bool {
 	before := meta.FindStatusCondition(old.Status.Conditions, v1alpha1.PoolReady)
 	after := meta.FindStatusCondition(object.Status.Conditions, v1alpha1.PoolReady)
 	if after == nil || before != nil && before.Reason == after.Reason && before.Message == after.Message {
-		return
+		return false
 	}
 	kind := corev1.EventTypeNormal
 	if after.Status != metav1.ConditionTrue {
 		kind = corev1.EventTypeWarning
 	}
 	c.config.Recorder.Event(object, kind, after.Reason, clip(after.Message))
+	return true
 }

@@ -29,6 +29,8 @@ type server struct {
 	writes  []string
 	// before is called before a write, as "verb resource name", with the server unlocked; an error is the answer.
 	before func(write string) error
+	// after is called after a write, with the server locked.
+	after func(write string)
 }
 
 func newServer() *server {
@@ -40,25 +42,37 @@ func newServer() *server {
 
 func (s *server) guard(fake *k8stesting.Fake, tracker k8stesting.ObjectTracker) {
 	fake.PrependReactor("*", "*", func(action k8stesting.Action) (bool, runtime.Object, error) {
-		name, write := target(action)
-		if !write {
-			return false, nil, nil
-		}
-		s.mu.Lock()
-		before := s.before
-		s.mu.Unlock()
-		what := action.GetVerb() + " " + action.GetResource().Resource + " " + name
-		if before != nil {
-			if err := before(what); err != nil {
-				return true, nil, err
-			}
-		}
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.writes = append(s.writes, what)
-		s.version++
-		return s.apply(action, tracker, name)
+		return s.react(action, tracker)
 	})
+}
+
+// react carries out a write, one at a time, whichever clientset it comes from.
+func (s *server) react(action k8stesting.Action, tracker k8stesting.ObjectTracker) (bool, runtime.Object, error) {
+	name, write := target(action)
+	if !write {
+		return false, nil, nil
+	}
+	s.mu.Lock()
+	before := s.before
+	s.mu.Unlock()
+	what := action.GetVerb() + " " + action.GetResource().Resource + " " + name
+	if before != nil {
+		if err := before(what); err != nil {
+			return true, nil, err
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.writes = append(s.writes, what)
+	s.version++
+	handled, object, err := s.apply(action, tracker, name)
+	if !handled {
+		_, object, err = k8stesting.ObjectReaction(tracker)(action)
+	}
+	if s.after != nil && err == nil {
+		s.after(what)
+	}
+	return true, object, err
 }
 
 func target(action k8stesting.Action) (name string, write bool) {
@@ -179,6 +193,13 @@ func mergePatch(object, change map[string]any) map[string]any {
 		}
 	}
 	return object
+}
+
+// forbid makes every reading of a core resource fail.
+func (s *server) forbid(resource string) {
+	s.core.PrependReactor("*", resource, func(action k8stesting.Action) (bool, runtime.Object, error) {
+		return true, nil, apierrors.NewForbidden(action.GetResource().GroupResource(), "", fmt.Errorf("no right"))
+	})
 }
 
 // takeWrites returns the writes since the last call.

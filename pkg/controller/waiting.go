@@ -14,6 +14,7 @@ func (b *book) wait(w *wish) {
 	at, _ := slices.BinarySearchFunc(b.waiting, w, compareAge)
 	b.waiting = slices.Insert(b.waiting, at, w)
 	b.waits[w.asker] = w
+	b.countAsked(w, 1)
 }
 
 func (b *book) stopWaiting(who asker) {
@@ -22,8 +23,35 @@ func (b *book) stopWaiting(who asker) {
 		return
 	}
 	delete(b.waits, who)
+	b.countAsked(w, -1)
 	if at, found := slices.BinarySearchFunc(b.waiting, w, compareAge); found {
 		b.waiting = slices.Delete(b.waiting, at, at+1)
+	}
+}
+
+// waitingFor are those that wait for one address.
+func (b *book) waitingFor(addr netip.Addr) (who []asker) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.asked[addr] == 0 {
+		return nil
+	}
+	for _, w := range b.waiting {
+		if slices.ContainsFunc(w.needs, func(n need) bool { return n.addr == addr }) {
+			who = append(who, w.asker)
+		}
+	}
+	return who
+}
+
+// countAsked counts the wishes that wait for an address.
+func (b *book) countAsked(w *wish, by int) {
+	for i := range w.needs {
+		if addr := w.needs[i].addr; addr.IsValid() {
+			if b.asked[addr] += by; b.asked[addr] == 0 {
+				delete(b.asked, addr)
+			}
+		}
 	}
 }
 

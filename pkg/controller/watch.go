@@ -261,6 +261,9 @@ func (c *Controller) enqueueTenantsOf(vip *v1alpha1.VIP) {
 	for _, key := range c.maps.mapping(addr) {
 		c.mapQueue.Add(key)
 	}
+	for _, who := range c.book.waitingFor(addr) {
+		c.wake(who) // why it waits may be another reason now
+	}
 }
 
 func (c *Controller) hasVIPs(service types.NamespacedName) bool {

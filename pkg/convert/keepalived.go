@@ -108,8 +108,11 @@ func (c *collector) keepalivedEntry(o object, key, value string, lines map[strin
 			c.note(o, field, entry, err.Error(), "the line is left out; write namespace/service, or namespace/service:NAT")
 			continue
 		}
-		if method != "" && method != "NAT" {
-			c.note(o, field, entry, "asks for "+method+", which is not available yet", "the Service is served as NAT")
+		switch method {
+		case "DR":
+			c.note(o, field, entry, "asks for DR, which is not available yet", "the Service is served as NAT")
+		case "PROXY":
+			c.note(o, field, entry, "asks for PROXY, which is not available yet", "the Service is not served; write :NAT if its pods can do without")
 		}
 		lines[name] = unique(append(lines[name], entry))
 	}

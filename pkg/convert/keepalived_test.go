@@ -58,7 +58,7 @@ metadata:
 `,
 		notes: []string{
 			`ConfigMap/default/vip-configmap: data.10.4.0.50 "default/echoheaders:DR" asks for DR, which is not available yet: the Service is served as NAT`,
-			`ConfigMap/default/vip-configmap: data.10.4.0.51 "default/web:PROXY" asks for PROXY, which is not available yet: the Service is served as NAT`,
+			`ConfigMap/default/vip-configmap: data.10.4.0.51 "default/web:PROXY" asks for PROXY, which is not available yet: the Service is not served; write :NAT if its pods can do without`,
 		},
 	},
 	{

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -65,7 +66,7 @@ func FromConfigMap(data map[string]string) ([]Mapping, error) {
 	found := map[netip.Addr]*Mapping{}
 	var errs []error
 	for _, key := range slices.Sorted(maps.Keys(data)) {
-		keyAddr, keyErr := parseAddress(key)
+		keyAddr, keyErr := parseAddress(numbered.ReplaceAllString(key, "$1"))
 		if keyErr == nil {
 			at(found, keyAddr, key)
 		}
@@ -86,6 +87,10 @@ func FromConfigMap(data map[string]string) ([]Mapping, error) {
 	slices.SortFunc(out, func(a, b Mapping) int { return a.Addr.Compare(b.Addr) })
 	return out, errors.Join(errs...)
 }
+
+// numbered is an IPv4 address with a word before it, by which kube-keepalived-vip lets several keys name one address
+// (1-192.0.2.10, 2-192.0.2.10).
+var numbered = regexp.MustCompile(`^\w+-(\d+\.\d+\.\d+\.\d+)$`)
 
 // at is the mapping of an address, which is made if there is none.
 func at(found map[netip.Addr]*Mapping, addr netip.Addr, key string) *Mapping {

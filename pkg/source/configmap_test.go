@@ -33,6 +33,7 @@ func TestFromConfigMap(t *testing.T) {
 		{"the address alone", "10.4.0.50", "", "10.4.0.50="},
 		{"several Services by comma and newline", "10.4.0.50", "a/b, c/d:DR\n\n# a remark\ne/f\n", "10.4.0.50=a/b:NAT+c/d:DR+e/f:NAT"},
 		{"one Service twice", "10.4.0.50", "a/b,a/b:DR", "10.4.0.50=a/b:NAT"},
+		{"a key with a number", "1-10.4.0.50", "a/b", "10.4.0.50=a/b:NAT"},
 		{"an IPv6 key", "2001-0db8-0000-0000-0000-0000-0000-0010", "a/b", "2001:db8::10=a/b:NAT"},
 		{"a short IPv6 key", "2001-db8--10", "a/b", "2001:db8::10=a/b:NAT"},
 		{"the address on the value's side", "web", "2001:db8::10=a/b\n2001-db8--11 = c/d:DR, 10.4.0.50=", "10.4.0.50= 2001:db8::10=a/b:NAT 2001:db8::11=c/d:DR"},
