@@ -51,10 +51,11 @@ type chaos struct {
 	// Of check, under the server's lock.
 	wrong    []string
 	together map[string]bool // the pairs of Services that are on one VIP
+	alone    bool            // one controller works at a time, and none left anything half done
 }
 
 func newChaos(t *testing.T, seed uint64) *chaos {
-	c := &chaos{world: newWorld(t), random: rand.New(rand.NewPCG(seed, 11))}
+	c := &chaos{world: newWorld(t), random: rand.New(rand.NewPCG(seed, 11)), alone: true}
 	for i := range 9 {
 		c.names = append(c.names, fmt.Sprint("svc", i))
 	}
@@ -67,17 +68,22 @@ func newChaos(t *testing.T, seed uint64) *chaos {
 func (c *chaos) play() {
 	lives := 6
 	for range lives {
-		stop := c.process(int64(1 + c.random.IntN(40)))
-		second := func() {}
-		if c.random.IntN(3) == 0 {
-			second = c.process(int64(1 + c.random.IntN(40)))
+		processes := []process{c.process()}
+		if c.random.IntN(2) == 0 {
+			c.setAlone(false)
+			processes = append(processes, c.process())
 		}
-		for range 8 {
+		for range 60 {
 			c.act()
-			time.Sleep(time.Duration(c.random.IntN(6)) * time.Millisecond)
+			time.Sleep(time.Duration(c.random.IntN(8)) * time.Millisecond)
+			if !slices.ContainsFunc(processes, func(p process) bool { return !p.killed() }) {
+				break
+			}
 		}
-		stop()
-		second()
+		for _, p := range processes {
+			p.stop()
+		}
+		c.repair()
 	}
 	_, stop := c.start(mapped)
 	c.settled()
@@ -92,10 +98,35 @@ func (c *chaos) play() {
 	}
 }
 
-// process runs a controller that is killed after a number of writes, or when the returned function is called.
-func (c *chaos) process(writes int64) (stop func()) {
+func (c *chaos) setAlone(alone bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.alone = alone
+}
+
+// repair lets one controller finish what two left, if two worked.
+func (c *chaos) repair() {
+	c.mu.Lock()
+	alone := c.alone
+	c.mu.Unlock()
+	if !alone {
+		_, stop := c.start(mapped)
+		c.quiet()
+		stop()
+		c.setAlone(true)
+	}
+}
+
+// process is a controller that works until it is killed.
+type process struct {
+	*link
+	stop func()
+}
+
+// process runs a controller that is killed after a number of writes.
+func (c *chaos) process() process {
 	random := rand.New(rand.NewPCG(c.random.Uint64(), 3))
-	l, core, fairlead := c.connect(random, writes, 0.05, 15*time.Millisecond)
+	l, core, fairlead := c.connect(random, int64(1+c.random.IntN(60)), 0.05, 30*time.Millisecond)
 	config := Config{Core: core, Fairlead: fairlead, Recorder: record.NewFakeRecorder(100_000), Registry: prometheus.NewRegistry(),
 		Rules: source.Rules{Class: source.DefaultClass, Classless: true}}
 	mapped(&config)
@@ -106,13 +137,19 @@ func (c *chaos) process(writes int64) (stop func()) {
 	ctx, cancel := context.WithCancel(c.ctx)
 	done := make(chan error, 1)
 	go func() { done <- controller.Run(ctx) }()
-	return func() {
+	c.eventually("caches filled", func() string {
+		if l.killed() {
+			return ""
+		}
+		return errText(controller.Ready())
+	})
+	return process{l, func() {
 		l.once.Do(func() { close(l.dead) })
 		cancel()
 		if err := <-done; err != nil {
 			c.Errorf("Run: %v", err)
 		}
-	}
+	}}
 }
 
 // act is something that a user does.
@@ -153,7 +190,9 @@ func (c *chaos) toggleClaim(name string) {
 func (c *chaos) randomService(name, key string) *corev1.Service {
 	families := []string{"IPv4", "IPv6", "IPv4 IPv6", "IPv6 IPv4"}[c.random.IntN(4)]
 	svc := service(name, families, port(int32(80+c.random.IntN(3))))
-	switch c.random.IntN(6) {
+	switch c.random.IntN(8) {
+	case 5, 6, 7:
+		svc.Annotations[source.AnnotationShareKey] = "one"
 	case 0:
 		svc.Spec.Type = corev1.ServiceTypeClusterIP
 	case 1, 2:
@@ -193,10 +232,10 @@ func (c *chaos) check(write string) {
 		}
 	}
 	c.together = together
+	if !c.alone { // a Service and a VIP are two writes: of two controllers, one may undo what the other tells
+		return
+	}
 	for _, svc := range services {
-		if svc.Spec.Type != corev1.ServiceTypeLoadBalancer {
-			continue
-		}
 		for _, addr := range addressesOf(svc) {
 			has := slices.ContainsFunc(vips, func(vip *v1alpha1.VIP) bool {
 				return vip.Name == source.VIPName(addr) && slices.ContainsFunc(vip.Spec.Frontends, frontendsOf(keyOf(svc), svc.UID))

@@ -107,10 +107,14 @@ func (c *Controller) mapAddress(ctx context.Context, cm *corev1.ConfigMap, m *so
 // to be said of it.
 func (c *Controller) placeMapping(ctx context.Context, cm *corev1.ConfigMap, t tenant, m *source.Mapping) (*v1alpha1.VIP, string, error) {
 	vip, exists := c.vips.newest(source.VIPName(m.Addr))
-	if exists && vip.DeletionTimestamp == nil && slices.Contains(vip.Spec.Owners, *t.owner) {
+	has := exists && vip.DeletionTimestamp == nil && t.has(vip)
+	switch joins := exists && t.joins(vip) == ""; {
+	case has && joins:
 		return vip, "", nil
-	}
-	if exists && t.joins(vip) != "" {
+	case has: // it was mapped to the Service that has the address itself, and is not any more
+		err := c.unmap(ctx, asker{Namespace: cm.Namespace, Name: cm.Name}, nil, []*v1alpha1.VIP{vip})
+		return nil, c.book.whyTaken(m.Addr, t), err
+	case exists && !joins:
 		return nil, c.book.whyTaken(m.Addr, t), nil // once it changes, this is looked at again
 	}
 	g := grant{family: pool.FamilyOf(m.Addr), addr: m.Addr, joins: true}

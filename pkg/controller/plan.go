@@ -52,6 +52,8 @@ func (c *Controller) plan(svc *corev1.Service, request source.Request, own []*v1
 			addrField: request.AddressField, poolField: request.PoolField}
 		vips := byFamily[family]
 		delete(byFamily, family)
+		vips, crowded := divide(vips, func(vip *v1alpha1.VIP) bool { return crowdedOut(vip, &p.wish) })
+		p.surplus = append(p.surplus, crowded...)
 		if len(vips) > 0 {
 			best := c.best(vips, n, shown)
 			p.current[family] = vips[best]
@@ -70,6 +72,24 @@ func (c *Controller) plan(svc *corev1.Service, request source.Request, own []*v1
 		p.surplus = append(p.surplus, vips...)
 	}
 	return p
+}
+
+// crowdedOut reports whether others have every port of a wish on a VIP: the Service has nothing there, and needs another.
+func crowdedOut(vip *v1alpha1.VIP, w *wish) bool {
+	others := slices.DeleteFunc(slices.Clone(vip.Spec.Frontends), func(f v1alpha1.Frontend) bool { return keyOfReference(f.Service) == w.asker })
+	return !slices.ContainsFunc(w.frontends, func(mine v1alpha1.Frontend) bool { return !clash(others, mine) })
+}
+
+// divide splits a list by what is true of its elements.
+func divide[T any](list []T, is func(T) bool) (no, yes []T) {
+	for _, x := range list {
+		if is(x) {
+			yes = append(yes, x)
+		} else {
+			no = append(no, x)
+		}
+	}
+	return no, yes
 }
 
 // best chooses one of several VIP objects of a family: one that meets the need, else one that the status shows, else the first

@@ -130,6 +130,19 @@ func TestAPortThatASharerHasStaysClosedAndIsTold(t *testing.T) {
 	w.wantCondition("tls", "True Allocated")
 }
 
+func TestAServiceWhoseEveryPortIsTakenMoves(t *testing.T) {
+	w := newWorld(t)
+	w.pool("a", 0, "192.0.2.0/31")
+	w.start()
+	w.create(service("web", "IPv4", shares("k")))
+	w.wantIngress("web", "192.0.2.0")
+	w.create(service("tls", "IPv4", shares("k"), port(443)))
+	w.wantIngress("tls", "192.0.2.0")
+	w.edit("tls", port(80))
+	w.wantIngress("tls", "192.0.2.1")
+	w.wantVIPs("192.0.2.0=web 192.0.2.1=tls")
+}
+
 func TestMetalLBsAnnotationsShare(t *testing.T) {
 	w := newWorld(t)
 	w.pool("a", 0, "192.0.2.0/29")

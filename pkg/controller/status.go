@@ -63,7 +63,13 @@ func (c *Controller) publish(ctx context.Context, svc *corev1.Service, entries [
 	}
 	moved := !equality.Semantic.DeepEqual(svc.Status.LoadBalancer.Ingress, entries)
 	if !moved && told && (condition != nil || before == nil) {
-		return nil
+		if condition == nil || len(released) == 0 {
+			return nil
+		}
+		// What we have of the status may be older than a write of ours whose answer was lost, and that may show what is to
+		// be released. A write, of anything, proves that it is not, and keeps one that is still under way from landing.
+		condition.Message = clip("releases " + listAddresses(released) + "; " + condition.Message)
+		told = !meta.SetStatusCondition(&conditions, *condition)
 	}
 	patch, err := json.Marshal(map[string]any{
 		"metadata": map[string]any{"uid": svc.UID, "resourceVersion": svc.ResourceVersion},
