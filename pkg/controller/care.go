@@ -29,7 +29,7 @@ func (c *Controller) reconcileVIP(ctx context.Context, name string) error {
 	}
 	if !servesServices(vip) {
 		spec := *vip.Spec.DeepCopy()
-		c.fromPool(&spec, c.book.poolOf(addr, spec.Pool), isMade(vip))
+		fromPool(&spec, c.book.poolOf(addr, spec.Pool), isMade(vip))
 		if !equality.Semantic.DeepEqual(spec, vip.Spec) {
 			changed := vip.DeepCopy()
 			changed.Spec = spec

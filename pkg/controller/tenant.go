@@ -68,7 +68,7 @@ func (c *Controller) specFor(t tenant, vip *v1alpha1.VIP, addr netip.Addr) (spec
 	spec = *vip.Spec.DeepCopy()
 	spec.Address = cmp.Or(spec.Address, addr.String())
 	p := c.book.poolOf(addr, vip.Spec.Pool)
-	c.fromPool(&spec, p, isMade(vip))
+	fromPool(&spec, p, isMade(vip))
 	var old, others []v1alpha1.Frontend
 	for _, f := range spec.Frontends {
 		if t.mine(f) {
@@ -89,8 +89,7 @@ func (c *Controller) specFor(t tenant, vip *v1alpha1.VIP, addr netip.Addr) (spec
 			}
 			continue
 		}
-		inherit(&f, p, old)
-		others = append(others, f)
+		others = append(others, withSettings(f, p, old))
 	}
 	spec.Frontends = others
 	source.SortFrontends(spec.Frontends)
@@ -98,28 +97,4 @@ func (c *Controller) specFor(t tenant, vip *v1alpha1.VIP, addr netip.Addr) (spec
 		spec.Owners = append(spec.Owners, *t.owner)
 	}
 	return spec, conflicts
-}
-
-// fromPool makes the settings of a VIP those of its pool; of a VIP that a user made, those that he left open.
-func (c *Controller) fromPool(spec *v1alpha1.VIPSpec, p *v1alpha1.IPPool, made bool) {
-	if p == nil {
-		return
-	}
-	settings := p.Spec.DeepCopy()
-	spec.Pool = p.Name
-	if made || spec.Interfaces == nil {
-		spec.Interfaces = settings.Interfaces
-	}
-	if made || spec.NodeSelector == nil {
-		spec.NodeSelector = settings.NodeSelector
-	}
-}
-
-// inherit gives a frontend the settings of its VIP's pool or, where that is gone, those that it had.
-func inherit(f *v1alpha1.Frontend, p *v1alpha1.IPPool, old []v1alpha1.Frontend) {
-	if p != nil {
-		f.Scheduler = p.Spec.Scheduler
-	} else if len(old) > 0 {
-		f.Scheduler = old[0].Scheduler
-	}
 }

@@ -29,7 +29,7 @@ func frontends(like v1alpha1.Frontend, ports []corev1.ServicePort) []v1alpha1.Fr
 	out := make([]v1alpha1.Frontend, 0, len(ports))
 	for _, port := range ports {
 		f := like.DeepCopy()
-		f.Port, f.Protocol, f.PortName = port.Port, cmp.Or(port.Protocol, corev1.ProtocolTCP), port.Name
+		f.Port, f.Protocol, f.PortName, f.NodePort = port.Port, cmp.Or(port.Protocol, corev1.ProtocolTCP), port.Name, port.NodePort
 		out = append(out, *f)
 	}
 	SortFrontends(out)

@@ -140,7 +140,7 @@ func TestRequestRefuses(t *testing.T) {
 
 func TestFrontends(t *testing.T) {
 	svc := service(dual(corev1.IPFamilyPolicyPreferDualStack), func(s *corev1.Service) {
-		s.Spec.Ports = []corev1.ServicePort{{Name: "https", Port: 443, Protocol: corev1.ProtocolTCP}, {Name: "quic", Port: 443, Protocol: corev1.ProtocolUDP}, {Name: "http", Port: 80}}
+		s.Spec.Ports = []corev1.ServicePort{{Name: "https", Port: 443, Protocol: corev1.ProtocolTCP}, {Name: "quic", Port: 443, Protocol: corev1.ProtocolUDP}, {Name: "http", Port: 80, NodePort: 30080}}
 		s.Spec.LoadBalancerSourceRanges = []string{"198.51.100.7/24", " 203.0.113.0/24", "198.51.100.0/24"}
 	})
 	request, err := Rules{}.Request(svc)
@@ -157,6 +157,7 @@ func TestFrontends(t *testing.T) {
 		frontend(443, corev1.ProtocolTCP, "https", open...),
 		frontend(443, corev1.ProtocolUDP, "quic", open...),
 	}
+	want[0].NodePort = 30080
 	if diff := cmp.Diff(want, request.Frontends(corev1.IPv4Protocol)); diff != "" {
 		t.Error(diff)
 	}

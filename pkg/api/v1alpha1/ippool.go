@@ -111,9 +111,20 @@ type IPPoolSpec struct {
 	NodeSelector *metav1.LabelSelector `json:"nodeSelector,omitempty"`
 
 	// scheduler that picks the backend of a new connection (ipvsadm(8)). Empty: mh, by source address and port, which every
-	// node computes alike.
+	// node computes alike. sh goes by the source address alone, so that a client keeps its backend. Nodes need the module
+	// ip_vs_NAME of the kernel.
 	// +optional
 	Scheduler Scheduler `json:"scheduler,omitempty"`
+
+	// backends that take the connections to VIPs of this pool. Empty: the Services' pods.
+	// +kubebuilder:validation:XValidation:rule="!has(self.addresses) || self.addresses.all(a, isIP(a))",message="every one of addresses must be an IP address (192.0.2.20, 2001:db8::20)"
+	// +optional
+	Backends *Backends `json:"backends,omitempty"`
+
+	// healthCheck of the backends. Empty: Kubernetes alone says which of them are ready.
+	// +kubebuilder:validation:XValidation:rule="!has(self.expectedCodes) || self.expectedCodes.all(c, size(c) == 3 || c.substring(0, 3) <= c.substring(4, 7))",message="a range of expectedCodes must not end before it begins: write it as 200-399"
+	// +optional
+	HealthCheck *HealthCheck `json:"healthCheck,omitempty"`
 }
 
 // ReclaimPolicy is what becomes of an address that its pool no longer covers.

@@ -94,6 +94,9 @@ type Frontend struct {
 	// port of a Service that has no name.
 	// +optional
 	PortName string `json:"portName,omitempty"`
+	// nodePort of the Service's port, 0 if it has none.
+	// +optional
+	NodePort int32 `json:"nodePort,omitempty"`
 	// configMap that put the Service on the VIP, as "namespace/name". Empty: the Service asked for the address itself.
 	// +optional
 	ConfigMap string `json:"configMap,omitempty"`
@@ -107,6 +110,12 @@ type Frontend struct {
 	// scheduler that picks the backend of a new connection, as in the pool.
 	// +optional
 	Scheduler Scheduler `json:"scheduler,omitempty"`
+	// backends that take the connections, as in the pool. Empty: the Service's pods.
+	// +optional
+	Backends *Backends `json:"backends,omitempty"`
+	// healthCheck of the backends, as in the pool.
+	// +optional
+	HealthCheck *HealthCheck `json:"healthCheck,omitempty"`
 }
 
 // Share is a Service's agreement to share its addresses. Two Services share one if each agrees with the other: the keys are
