@@ -16,7 +16,7 @@ var layers = [][]string{
 	{"pkg/model", "pkg/api/v1alpha1"},
 	{"pkg/plan", "pkg/pool", "pkg/source"},
 	{"pkg/generated", "pkg/convert"},
-	{"pkg/kube", "pkg/election", "pkg/ipvs", "pkg/netif", "pkg/announce", "pkg/nft", "pkg/host"},
+	{"pkg/kube", "pkg/election", "pkg/ipvs", "pkg/netif", "pkg/announce", "pkg/nft", "pkg/host", "pkg/health"},
 	{"pkg/controller", "pkg/speaker"},
 	{"cmd"},
 }

@@ -106,7 +106,8 @@ func explain(c Change, err error) error {
 	onServer := c.Op == AddServer || c.Op == EditServer
 	switch {
 	case errno == unix.ENOENT && onServer:
-		return fmt.Errorf("this kernel has no IPVS scheduler %q: load module ip_vs_%s, or choose another scheduler: %w", c.Scheduler.Name, c.Scheduler.Name, err)
+		return fmt.Errorf("this kernel has no IPVS scheduler %q: run modprobe ip_vs_%s on the node, or choose another scheduler: %w",
+			c.Scheduler.Name, c.Scheduler.Name, err)
 	case errno == unix.ENOENT:
 		return fmt.Errorf("the server has no such backend: %w", err)
 	case errno == unix.ESRCH:

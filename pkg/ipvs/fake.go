@@ -16,6 +16,7 @@ type Fake struct {
 	servers map[model.Frontend]model.Server
 	writes  []Change
 	fail    func(Change) error
+	lacks   []string
 }
 
 // NewFake returns a kernel that has the given servers.
@@ -32,6 +33,13 @@ func (f *Fake) FailOn(fail func(Change) error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.fail = fail
+}
+
+// Lack makes the kernel one without the modules of the schedulers named.
+func (f *Fake) Lack(schedulers ...string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.lacks = schedulers
 }
 
 // Writes returns the changes made since the last call of Writes.
@@ -102,6 +110,9 @@ func (f *Fake) writeServer(c Change) error {
 	}
 	if c.Op == EditServer && !exists {
 		return unix.ESRCH
+	}
+	if slices.Contains(f.lacks, c.Scheduler.Name) {
+		return unix.ENOENT
 	}
 	s.Frontend, s.Scheduler = c.Frontend, c.Scheduler
 	f.servers[c.Frontend] = s

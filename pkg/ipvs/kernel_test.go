@@ -102,7 +102,7 @@ func TestApplyMakesSenseOfTheKernelsErrors(t *testing.T) {
 		"deleting a backend of no server succeeds":   {Change{Op: DeleteBackend, Frontend: f, Backend: b}, unix.ESRCH, "", []string{"delete destination"}},
 		"adding a server that is there sets it":      {Change{Op: AddServer, Frontend: f}, unix.EEXIST, "", []string{"new service", "set service"}},
 		"adding a backend that is there sets it":     {Change{Op: AddBackend, Frontend: f, Backend: b}, unix.EEXIST, "", []string{"new destination", "set destination"}},
-		"a scheduler that is missing is named":       {Change{Op: AddServer, Frontend: f, Scheduler: model.Scheduler{Name: "ovf"}}, unix.ENOENT, "load module ip_vs_ovf", []string{"new service"}},
+		"a scheduler that is missing is named":       {Change{Op: AddServer, Frontend: f, Scheduler: model.Scheduler{Name: "ovf"}}, unix.ENOENT, "modprobe ip_vs_ovf", []string{"new service"}},
 		"a backend of no server is told":             {Change{Op: AddBackend, Frontend: f, Backend: b}, unix.ESRCH, "no such server", []string{"new destination"}},
 		"missing rights are named":                   {Change{Op: AddServer, Frontend: f}, unix.EPERM, "CAP_NET_ADMIN", []string{"new service"}},
 		"another family is named before it is tried": {Change{Op: AddBackend, Frontend: f, Backend: backend("[fd00::1]:80", 1)}, nil, "backend [fd00::1]:80 is IPv6 but its frontend 10.0.0.1:80/TCP is IPv4", nil},

@@ -168,6 +168,40 @@ func TestKernelEditsInPlace(t *testing.T) {
 	}
 }
 
+func TestKernelChangesTheSchedulerInPlace(t *testing.T) {
+	k := real(t)
+	f := tcp("10.0.0.100:80")
+	a, drained := backend("10.0.1.1:80", 1), backend("10.0.1.2:80", 0)
+	for _, scheduler := range []model.Scheduler{model.MaglevByPort, rr, model.SourceHash, {Name: "lblcr"}, {Name: "wrr"}, model.MaglevByPort} {
+		have, found, err := k.Server(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := server(f, scheduler, a, drained)
+		if found {
+			changes := Diff([]model.Server{want}, []model.Server{have}, everything)
+			if len(changes) != 1 || changes[0].Op != EditServer {
+				t.Errorf("from %s to %s: %v, want one edit", have.Scheduler.Name, scheduler.Name, lines(changes))
+			}
+		}
+		apply(t, k, want)
+		if have, _, _ = k.Server(f); !have.Equal(want) {
+			t.Errorf("the server is %v, want %v", have, want)
+		}
+	}
+	// A scheduler that the kernel lacks changes nothing, and the error says what helps.
+	none := model.Scheduler{Name: "nonesuch"}
+	_, err := k.Apply([]Change{{Op: EditServer, Frontend: f, Scheduler: none}})
+	if have, _, _ := k.Server(f); have.Scheduler != model.MaglevByPort {
+		t.Errorf("the scheduler is %v", have.Scheduler)
+	}
+	for _, part := range []string{"10.0.0.100:80/TCP", `no IPVS scheduler "nonesuch"`, "modprobe ip_vs_nonesuch"} {
+		if !strings.Contains(fmt.Sprint(err), part) {
+			t.Errorf("error %v does not say %q", err, part)
+		}
+	}
+}
+
 func TestKernelApplyIsIdempotent(t *testing.T) {
 	k := real(t)
 	f, b := tcp("10.0.0.100:80"), backend("10.0.1.1:80", 1)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -143,7 +144,7 @@ func trim(object any) (any, error) {
 	case *corev1.Node:
 		object.Annotations = nil
 		object.Spec = corev1.NodeSpec{Unschedulable: object.Spec.Unschedulable}
-		object.Status = corev1.NodeStatus{Conditions: object.Status.Conditions}
+		object.Status = corev1.NodeStatus{Conditions: object.Status.Conditions, Addresses: object.Status.Addresses}
 	case *discoveryv1.EndpointSlice:
 		object.Annotations = nil
 		for i := range object.Endpoints {
@@ -158,7 +159,8 @@ func matters(old, now any) bool {
 	switch now := now.(type) {
 	case *corev1.Node:
 		before, ok := old.(*corev1.Node)
-		return !ok || NodeReady(before) != NodeReady(now) || !labels.Equals(before.Labels, now.Labels)
+		return !ok || NodeReady(before) != NodeReady(now) || !labels.Equals(before.Labels, now.Labels) ||
+			!slices.Equal(before.Status.Addresses, now.Status.Addresses)
 	case *v1alpha1.VIP:
 		before, ok := old.(*v1alpha1.VIP)
 		return !ok || before.Generation != now.Generation || (before.DeletionTimestamp == nil) != (now.DeletionTimestamp == nil)
@@ -174,4 +176,17 @@ func NodeReady(node *corev1.Node) bool {
 		}
 	}
 	return false
+}
+
+// NodeAddresses are the addresses of a node that others reach it by: the internal ones before the external ones.
+func NodeAddresses(node *corev1.Node) []netip.Addr {
+	var out []netip.Addr
+	for _, kind := range []corev1.NodeAddressType{corev1.NodeInternalIP, corev1.NodeExternalIP} {
+		for _, address := range node.Status.Addresses {
+			if addr, err := netip.ParseAddr(address.Address); err == nil && address.Type == kind {
+				out = append(out, addr)
+			}
+		}
+	}
+	return out
 }

@@ -56,6 +56,10 @@ const (
 // one where that backend's weight is 0.
 var MaglevByPort = Scheduler{Name: "mh", Flags: FlagFallback | FlagPort}
 
+// SourceHash maps a client's address to one backend, and to another one where that backend's weight is 0: without the flag
+// the kernel refuses the connection there. It goes without the port, which would make a worse mh of it.
+var SourceHash = Scheduler{Name: "sh", Flags: FlagFallback}
+
 // Server is a frontend with its scheduler and backends: one IPVS service with its destinations.
 type Server struct {
 	Frontend

@@ -13,10 +13,12 @@ import (
 	"github.com/fairlead/fairlead/pkg/model"
 )
 
-// Machine is a node as far as it matters to who may hold a VIP.
+// Machine is a node as far as it matters to who may hold a VIP, and to who may be its backend.
 type Machine struct {
 	Name   string
 	Labels map[string]string
+	// Addresses of the node, of both families, those to be preferred first.
+	Addresses []netip.Addr
 	// Ready is the node's condition.
 	Ready bool
 	// Interfaces that its speaker reported, nil where no speaker reports.

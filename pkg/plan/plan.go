@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 
-	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -24,10 +23,15 @@ type Snapshot struct {
 	VIPs []*v1alpha1.VIP
 	// Slices gives the EndpointSlices of a Service.
 	Slices func(service types.NamespacedName) []*discoveryv1.EndpointSlice
+	// Node is the name of this node, Machines are all nodes.
+	Node     string
+	Machines []Machine
 	// Interfaces of this node.
 	Interfaces []model.Interface
 	// Held names the VIPs that this node has the right to announce.
 	Held map[string]bool
+	// Down reports whether the health checks of a target say that it is down. Nil: nothing is.
+	Down func(model.Target) bool
 }
 
 // Result is the wanted state with what users ask about it.
@@ -35,20 +39,30 @@ type Result struct {
 	State model.NodeState
 	// Backends counts, by name of the VIP.
 	Backends map[string]Count
+	// Checked lists the backends with a health check, by name of the VIP: in the order of its frontends, nothing twice.
+	Checked map[string][]Checked
 	// Problems by name of the VIP: why this node leaves out all or part of it.
 	Problems map[string]error
 }
 
-// Count is a number of backends that take new connections, of all there are.
+// Count is a number of backends that are ready, of all there are. Those that get connections for want of better ones,
+// although their health check fails, are not ready.
 type Count struct{ Ready, All int }
 
 func (c Count) String() string { return fmt.Sprintf("%d/%d", c.Ready, c.All) }
 
+// Checked is a backend with its health check.
+type Checked struct {
+	Backend netip.AddrPort
+	Target  model.Target
+	Down    bool
+}
+
 // Node computes the state of the node that the snapshot was taken on.
 func Node(snapshot Snapshot) Result {
-	out := Result{Backends: map[string]Count{}, Problems: map[string]error{}}
+	out := Result{Backends: map[string]Count{}, Checked: map[string][]Checked{}, Problems: map[string]error{}}
 	for _, vip := range snapshot.VIPs {
-		if err := out.add(snapshot, vip); err != nil {
+		if err := out.add(&snapshot, vip); err != nil {
 			out.Problems[vip.Name] = err
 		}
 	}
@@ -61,7 +75,7 @@ func Node(snapshot Snapshot) Result {
 	return out
 }
 
-func (r *Result) add(snapshot Snapshot, vip *v1alpha1.VIP) error {
+func (r *Result) add(snapshot *Snapshot, vip *v1alpha1.VIP) error {
 	addr, err := netip.ParseAddr(vip.Spec.Address)
 	if err != nil {
 		return fmt.Errorf("VIP %s: spec.address %q is not an address: delete the object", vip.Name, vip.Spec.Address)
@@ -69,23 +83,28 @@ func (r *Result) add(snapshot Snapshot, vip *v1alpha1.VIP) error {
 	r.State.VIPs = append(r.State.VIPs, addr)
 	var count Count
 	var problems []error
-	for _, frontend := range vip.Spec.Frontends {
-		key := model.Frontend{Addr: addr, Port: uint16(frontend.Port), Proto: model.Protocol(frontend.Protocol)}
-		ranges, err := sourceRanges(key, frontend.SourceRanges)
+	seen := map[Checked]bool{}
+	for i := range vip.Spec.Frontends {
+		frontend := &vip.Spec.Frontends[i]
+		planned, err := snapshot.frontend(vip.Name, addr, frontend)
 		if err != nil {
 			problems = append(problems, fmt.Errorf("VIP %s: port %d/%s stays closed: %w", vip.Name, frontend.Port, frontend.Protocol, err))
 			continue
 		}
-		service := types.NamespacedName{Namespace: frontend.Service.Namespace, Name: frontend.Service.Name}
-		backends, all := Backends(snapshot.Slices(service), addr, frontend.PortName, frontend.Protocol)
-		count.All += all
-		for _, backend := range backends {
-			if backend.Weight > 0 {
-				count.Ready++
+		if planned.unchecked != nil {
+			problems = append(problems, fmt.Errorf("VIP %s: the backends of port %d/%s are not checked: %w",
+				vip.Name, frontend.Port, frontend.Protocol, planned.unchecked))
+		}
+		count.All += planned.count.All
+		count.Ready += planned.count.Ready
+		r.State.Servers = append(r.State.Servers, planned.server)
+		r.State.SourceRanges = append(r.State.SourceRanges, planned.ranges...)
+		for _, checked := range planned.checked {
+			if !seen[checked] {
+				seen[checked] = true
+				r.Checked[vip.Name] = append(r.Checked[vip.Name], checked)
 			}
 		}
-		r.State.Servers = append(r.State.Servers, model.Server{Frontend: key, Scheduler: model.MaglevByPort, Backends: backends})
-		r.State.SourceRanges = append(r.State.SourceRanges, ranges...)
 	}
 	r.Backends[vip.Name] = count
 	if snapshot.Held[vip.Name] {
@@ -97,6 +116,35 @@ func (r *Result) add(snapshot Snapshot, vip *v1alpha1.VIP) error {
 		}
 	}
 	return errors.Join(problems...)
+}
+
+// planned is what becomes of one frontend.
+type planned struct {
+	server    model.Server
+	ranges    []model.SourceRange
+	count     Count
+	checked   []Checked
+	unchecked error // why its health check cannot be made
+}
+
+// frontend plans one frontend of the VIP that is named. With an error it is to be left out: it would not do what was asked for.
+func (s *Snapshot) frontend(vip string, addr netip.Addr, frontend *v1alpha1.Frontend) (planned, error) {
+	key := model.Frontend{Addr: addr, Port: uint16(frontend.Port), Proto: model.Protocol(frontend.Protocol)}
+	scheduler, errScheduler := schedulerOf(frontend.Scheduler)
+	ranges, errRanges := sourceRanges(key, frontend.SourceRanges)
+	members, errBackends := s.members(addr, frontend)
+	if err := errors.Join(errScheduler, errRanges, errBackends); err != nil {
+		return planned{}, err
+	}
+	out := planned{server: model.Server{Frontend: key, Scheduler: scheduler}, ranges: ranges}
+	check, wanted, err := checkOf(frontend)
+	out.unchecked = err
+	if wanted {
+		out.checked = s.judge(members, check, uint16(frontend.HealthCheck.Port))
+	}
+	out.server.Backends, out.count = weigh(members, out.checked)
+	s.rest(out.server.Backends, vip)
+	return out, nil
 }
 
 // sourceRanges are those of the frontend's family. Ranges of the other family alone are an error: nobody of this one may
@@ -116,77 +164,4 @@ func sourceRanges(frontend model.Frontend, cidrs []string) ([]model.SourceRange,
 		return nil, fmt.Errorf("no source range is of its address family: %s", strings.Join(cidrs, ", "))
 	}
 	return out, nil
-}
-
-// Backends are the backends of one port of a Service for one address family, and how many endpoints there are in all,
-// ready or not. Ready endpoints have weight 1. Endpoints that terminate but still serve have weight 0, so that they keep
-// their connections, unless no endpoint is ready: then they take new ones too (KEP-1669).
-func Backends(endpoints []*discoveryv1.EndpointSlice, vip netip.Addr, portName string, protocol corev1.Protocol) ([]model.Backend, int) {
-	family := discoveryv1.AddressTypeIPv6
-	if vip.Is4() {
-		family = discoveryv1.AddressTypeIPv4
-	}
-	ready, draining, all := map[netip.AddrPort]bool{}, map[netip.AddrPort]bool{}, map[netip.AddrPort]bool{}
-	for _, slice := range endpoints {
-		port, ok := slicePort(slice, portName, protocol)
-		if slice.AddressType != family || !ok {
-			continue
-		}
-		for _, endpoint := range slice.Endpoints {
-			if len(endpoint.Addresses) == 0 {
-				continue
-			}
-			addr, err := netip.ParseAddr(endpoint.Addresses[0])
-			if err != nil {
-				continue
-			}
-			backend := netip.AddrPortFrom(addr, port)
-			all[backend] = true
-			switch conditions := endpoint.Conditions; {
-			case is(conditions.Ready, true):
-				ready[backend] = true
-			case is(conditions.Terminating, false) && is(conditions.Serving, false):
-				draining[backend] = true
-			}
-		}
-	}
-	return weigh(ready, draining), len(all)
-}
-
-// weigh gives every backend its weight. An address that is ready in one slice and draining in another is ready.
-func weigh(ready, draining map[netip.AddrPort]bool) []model.Backend {
-	out := make([]model.Backend, 0, len(ready)+len(draining))
-	for addr := range ready {
-		out = append(out, model.Backend{Addr: addr, Weight: 1})
-	}
-	for addr := range draining {
-		switch {
-		case ready[addr]:
-		case len(ready) > 0:
-			out = append(out, model.Backend{Addr: addr, Weight: 0})
-		default:
-			out = append(out, model.Backend{Addr: addr, Weight: 1})
-		}
-	}
-	slices.SortFunc(out, model.Backend.Compare)
-	return out
-}
-
-func is(condition *bool, unset bool) bool {
-	if condition == nil {
-		return unset
-	}
-	return *condition
-}
-
-func slicePort(slice *discoveryv1.EndpointSlice, name string, protocol corev1.Protocol) (uint16, bool) {
-	for _, port := range slice.Ports {
-		if port.Port == nil || (port.Name != nil && *port.Name != name) || (port.Name == nil && name != "") {
-			continue
-		}
-		if (port.Protocol == nil && protocol == corev1.ProtocolTCP) || (port.Protocol != nil && *port.Protocol == protocol) {
-			return uint16(*port.Port), true
-		}
-	}
-	return 0, false
 }

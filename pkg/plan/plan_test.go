@@ -55,61 +55,6 @@ func web() v1alpha1.Frontend {
 	}
 }
 
-func TestBackends(t *testing.T) {
-	yes, no := ptr(true), ptr(false)
-	vip4 := netip.MustParseAddr("10.87.2.10")
-	for name, test := range map[string]struct {
-		slices []*discoveryv1.EndpointSlice
-		want   []string // address and weight
-		all    int
-	}{
-		"ready endpoints of all slices are backends, in the order of their addresses": {
-			slices: []*discoveryv1.EndpointSlice{
-				endpointSlice(discoveryv1.AddressTypeIPv4, "http", 8080, endpoint{address: "10.244.2.2", ready: yes}),
-				endpointSlice(discoveryv1.AddressTypeIPv4, "http", 8080, endpoint{address: "10.244.1.2", ready: yes}),
-			},
-			want: []string{"10.244.1.2:8080 1", "10.244.2.2:8080 1"}, all: 2,
-		},
-		"an endpoint whose readiness is not said is ready": {
-			slices: []*discoveryv1.EndpointSlice{endpointSlice(discoveryv1.AddressTypeIPv4, "http", 8080, endpoint{address: "10.244.1.2"})},
-			want:   []string{"10.244.1.2:8080 1"}, all: 1,
-		},
-		"one that is not ready is none": {
-			slices: []*discoveryv1.EndpointSlice{endpointSlice(discoveryv1.AddressTypeIPv4, "http", 8080,
-				endpoint{address: "10.244.1.2", ready: no}, endpoint{address: "10.244.1.3", ready: yes})},
-			want: []string{"10.244.1.3:8080 1"}, all: 2,
-		},
-		"one that terminates and serves keeps its connections while another is ready": {
-			slices: []*discoveryv1.EndpointSlice{endpointSlice(discoveryv1.AddressTypeIPv4, "http", 8080,
-				endpoint{address: "10.244.1.2", ready: no, serving: yes, terminating: yes}, endpoint{address: "10.244.1.3", ready: yes})},
-			want: []string{"10.244.1.2:8080 0", "10.244.1.3:8080 1"}, all: 2,
-		},
-		"and takes new ones when no other is": {
-			slices: []*discoveryv1.EndpointSlice{endpointSlice(discoveryv1.AddressTypeIPv4, "http", 8080,
-				endpoint{address: "10.244.1.2", ready: no, serving: yes, terminating: yes})},
-			want: []string{"10.244.1.2:8080 1"}, all: 1,
-		},
-		"the other family and other ports do not count": {
-			slices: []*discoveryv1.EndpointSlice{
-				endpointSlice(discoveryv1.AddressTypeIPv6, "http", 8080, endpoint{address: "fd00::2", ready: yes}),
-				endpointSlice(discoveryv1.AddressTypeIPv4, "metrics", 9090, endpoint{address: "10.244.1.2", ready: yes}),
-			},
-			want: nil, all: 0,
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			backends, all := Backends(test.slices, vip4, "http", corev1.ProtocolTCP)
-			var got []string
-			for _, b := range backends {
-				got = append(got, b.Addr.String()+" "+string(rune('0'+b.Weight)))
-			}
-			if diff := cmp.Diff(test.want, got); diff != "" || all != test.all {
-				t.Errorf("backends (-want +got):\n%s\nof %d in all, want %d", diff, all, test.all)
-			}
-		})
-	}
-}
-
 func TestNodePlansStandbysAndHolders(t *testing.T) {
 	result := Node(Snapshot{
 		VIPs: []*v1alpha1.VIP{vip("10.87.2.10", web()), vip("10.87.2.11", web()), vip("fd87::2:10", web())},

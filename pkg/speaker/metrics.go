@@ -5,6 +5,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/fairlead/fairlead/pkg/model"
 	"github.com/fairlead/fairlead/pkg/plan"
 )
 
@@ -16,6 +17,8 @@ type Metrics struct {
 	repairs  prometheus.Counter
 	held     prometheus.Gauge
 	servers  prometheus.Gauge
+	checks   *prometheus.CounterVec
+	down     prometheus.Gauge
 }
 
 // NewMetrics registers the metrics.
@@ -41,9 +44,24 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		servers: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "fairlead_speaker_frontends", Help: "Frontends in this node's IPVS, as holder or standby.",
 		}),
+		checks: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "fairlead_speaker_health_checks_total", Help: "Health checks of backends that this node made, by result: ok or failed.",
+		}, []string{"result"}),
+		down: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "fairlead_speaker_backends_down", Help: "Backends of VIPs that are down by this node's health checks.",
+		}),
 	}
-	registry.MustRegister(m.seconds, m.failures, m.writes, m.repairs, m.held, m.servers)
+	registry.MustRegister(m.seconds, m.failures, m.writes, m.repairs, m.held, m.servers, m.checks, m.down)
 	return m
+}
+
+// checked counts a health check. Several goroutines call it.
+func (m *Metrics) checked(_ model.Target, err error) {
+	if err != nil {
+		m.checks.WithLabelValues("failed").Inc()
+		return
+	}
+	m.checks.WithLabelValues("ok").Inc()
 }
 
 func (m *Metrics) reconciled(took time.Duration, outcome Outcome, result plan.Result, err error) {

@@ -1,8 +1,9 @@
 // Package speaker runs on every node: it watches VIPs, EndpointSlices, Nodes and Leases, takes part in the election of each
 // VIP's holder, and makes the node's kernel what the plan says, in the order of effects.
 //
-// It orchestrates and decides nothing itself: who holds a VIP is for election, what a node should have for plan, and every
-// kind of kernel state for the package that owns it. It never looks at Services or pools: the VIP object says it all.
+// It orchestrates and decides nothing itself: who holds a VIP is for election, whether backends answer for health, what a
+// node should have for plan, and every kind of kernel state for the package that owns it. It never looks at Services or
+// pools: the VIP object says it all.
 package speaker
 
 import (
@@ -19,6 +20,7 @@ import (
 
 	"github.com/fairlead/fairlead/pkg/api/v1alpha1"
 	"github.com/fairlead/fairlead/pkg/election"
+	"github.com/fairlead/fairlead/pkg/health"
 	"github.com/fairlead/fairlead/pkg/kube"
 	"github.com/fairlead/fairlead/pkg/model"
 	"github.com/fairlead/fairlead/pkg/plan"
@@ -66,6 +68,7 @@ type Speaker struct {
 	elector  *election.Elector
 	datapath *Datapath
 	reporter *reporter
+	checks   *checks
 	kick     chan struct{}
 
 	interfacesChanged atomic.Bool
@@ -95,6 +98,7 @@ func New(config Config) (*Speaker, error) {
 	})
 	s.datapath = NewDatapath(config.Kernel, s.right)
 	s.reporter = newReporter(config, watcher)
+	s.checks = newChecks(config, health.New(health.Config{Notify: s.Notify, Observe: config.Metrics.checked}))
 	return s, nil
 }
 
@@ -141,6 +145,7 @@ func (s *Speaker) Run(ctx context.Context) error {
 	work.Go(func() { s.config.Kernel.Announcer.Run(working) })
 	work.Go(func() { s.fence(working) })
 	work.Go(func() { s.reporter.run(working) })
+	work.Go(func() { s.checks.checker.Run(working) })
 	err := s.loop(working, failed)
 	stop()
 	work.Wait()
@@ -202,10 +207,11 @@ func (s *Speaker) reconcile(ctx context.Context) error {
 		return err
 	}
 	status := s.elector.Status()
-	candidates, err := s.candidates(vips, status)
+	machines, err := s.machines(status)
 	if err != nil {
 		return err
 	}
+	candidates := candidates(vips, machines)
 	s.offer(vips, candidates, status)
 	if !s.began {
 		// The heartbeat goes on at once, so that what an earlier process of this node held stays here. Without
@@ -218,7 +224,8 @@ func (s *Speaker) reconcile(ctx context.Context) error {
 	for _, name := range status.Hold {
 		held[name] = true
 	}
-	result := plan.Node(plan.Snapshot{VIPs: vips, Slices: s.watcher.EndpointSlices, Interfaces: s.interfaces, Held: held})
+	result := plan.Node(s.snapshot(vips, machines, held))
+	s.checks.follow(result)
 	s.setHeld(result.State.Bindings)
 	outcome, err := s.datapath.Apply(ctx, result.State, status.Settled)
 	if outcome.Writes > 0 {
@@ -226,6 +233,7 @@ func (s *Speaker) reconcile(ctx context.Context) error {
 	}
 	s.takePart(vips, outcome)
 	s.reporter.report(vips, s.reports(vips, status, candidates, result, outcome))
+	s.checks.tell(vips, outcome.Bound, result)
 	s.config.Metrics.reconciled(time.Since(started), outcome, result, err)
 	s.ready.Store(status.Settled)
 	return err
@@ -257,29 +265,6 @@ func (s *Speaker) readInterfaces() error {
 	}
 	s.interfaces = interfaces
 	return nil
-}
-
-// candidates tells for each VIP which nodes may hold it, as their heartbeats and Nodes say.
-func (s *Speaker) candidates(vips []*v1alpha1.VIP, status election.Status) ([]plan.Candidacy, error) {
-	nodes, err := s.watcher.Nodes()
-	if err != nil {
-		return nil, err
-	}
-	machines := make([]plan.Machine, 0, len(nodes))
-	for _, node := range nodes {
-		machine := plan.Machine{Name: node.Name, Labels: node.Labels, Ready: kube.NodeReady(node)}
-		if node.Name == s.config.Node {
-			machine.Interfaces, machine.Unfit = s.interfaces, s.unfit
-		} else if info, alive := status.Speakers[node.Name]; alive {
-			machine.Interfaces, machine.Unfit = info.Interfaces, info.Unfit
-		}
-		machines = append(machines, machine)
-	}
-	out := make([]plan.Candidacy, 0, len(vips))
-	for _, vip := range vips {
-		out = append(out, plan.Candidates(vip, machines))
-	}
-	return out, nil
 }
 
 // offer tells the election which VIPs there are.
@@ -353,7 +338,12 @@ func (s *Speaker) withdraw(ctx context.Context) {
 		logger.Error(err, "Cannot list the VIPs to withdraw")
 		return
 	}
-	result := plan.Node(plan.Snapshot{VIPs: vips, Slices: s.watcher.EndpointSlices})
+	machines, err := s.machines(election.Status{})
+	if err != nil {
+		logger.Error(err, "Cannot list the nodes that are backends")
+		return
+	}
+	result := plan.Node(s.snapshot(vips, machines, nil))
 	if _, err := s.datapath.Apply(ctx, result.State, true); err != nil {
 		logger.Error(err, "Cannot withdraw everything; lifetimes end what is left")
 		return

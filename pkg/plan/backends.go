@@ -1,0 +1,223 @@
+package plan
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/fairlead/fairlead/pkg/api/v1alpha1"
+	"github.com/fairlead/fairlead/pkg/model"
+)
+
+// standing is what Kubernetes says of a backend. Of an address that is listed twice the better one counts.
+type standing uint8
+
+const (
+	ready    standing = iota
+	reserve           // a node that is not Ready
+	draining          // an endpoint that terminates and still serves
+	absent            // an endpoint that does not serve: it is counted, no more
+)
+
+// member is a backend as Kubernetes sees it, before health checks.
+type member struct {
+	addr     netip.AddrPort
+	standing standing
+}
+
+// members lists who may take the connections of a frontend, in the order of their addresses.
+func (s *Snapshot) members(vip netip.Addr, frontend *v1alpha1.Frontend) ([]member, error) {
+	backends := frontend.Backends
+	if backends == nil {
+		backends = &v1alpha1.Backends{}
+	}
+	port := uint16(cmp.Or(backends.Port, frontend.Port))
+	switch backends.Kind {
+	case v1alpha1.BackendPods, "":
+		service := types.NamespacedName{Namespace: frontend.Service.Namespace, Name: frontend.Service.Name}
+		return endpoints(s.Slices(service), vip, frontend.PortName, frontend.Protocol), nil
+	case v1alpha1.BackendNodePort:
+		if frontend.NodePort == 0 {
+			return nil, errors.New("the Service has no nodePort for it: set its spec.allocateLoadBalancerNodePorts to true, " +
+				"or use backends of kind Pods")
+		}
+		return s.nodes(vip, backends.NodeSelector, uint16(frontend.NodePort), s.answersNodePort)
+	case v1alpha1.BackendNodes:
+		return s.nodes(vip, backends.NodeSelector, port, func(Machine) bool { return true })
+	case v1alpha1.BackendStatic:
+		return static(vip, backends.Addresses, port)
+	}
+	return nil, fmt.Errorf("backends.kind %q is not one of Pods, NodePort, Nodes, Static: set it to one of them in the pool", backends.Kind)
+}
+
+// answersNodePort leaves out nodes that are not to get connections from outside (KEP-1143), and this one: kube-proxy
+// translates NodePorts in PREROUTING, which a packet to the VIP has passed when IPVS, in LOCAL_IN, gives it the node's own
+// address. It would meet no socket there and be refused.
+func (s *Snapshot) answersNodePort(machine Machine) bool {
+	_, excluded := machine.Labels[labelExclude]
+	return !excluded && machine.Name != s.Node
+}
+
+// nodes are those that a selector and allowed let pass, each by its first address of the VIP's family.
+func (s *Snapshot) nodes(vip netip.Addr, selector *metav1.LabelSelector, port uint16, allowed func(Machine) bool) ([]member, error) {
+	matches := labels.Everything()
+	if selector != nil {
+		var err error
+		if matches, err = metav1.LabelSelectorAsSelector(selector); err != nil {
+			return nil, fmt.Errorf("backends.nodeSelector cannot be read: %w", err)
+		}
+	}
+	var out []member
+	for _, machine := range s.Machines {
+		i := slices.IndexFunc(machine.Addresses, func(addr netip.Addr) bool { return addr.Is4() == vip.Is4() })
+		if i < 0 || !allowed(machine) || !matches.Matches(labels.Set(machine.Labels)) {
+			continue
+		}
+		m := member{addr: netip.AddrPortFrom(machine.Addresses[i], port), standing: reserve}
+		if machine.Ready {
+			m.standing = ready
+		}
+		out = append(out, m)
+	}
+	return once(out), nil
+}
+
+// static are the listed addresses of the VIP's family. None of it is an error: every connection would be refused.
+func static(vip netip.Addr, addresses []string, port uint16) ([]member, error) {
+	var out []member
+	for _, text := range addresses {
+		addr, err := netip.ParseAddr(text)
+		if err != nil || addr.Zone() != "" || addr.Is4In6() {
+			return nil, fmt.Errorf("backends.addresses has %q, which is not a plain IPv4 or IPv6 address: change it in the pool", text)
+		}
+		if addr.Is4() == vip.Is4() {
+			out = append(out, member{addr: netip.AddrPortFrom(addr, port)})
+		}
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("backends.addresses has none of the VIP's address family (%s): add one to the pool, "+
+			"or give the Service addresses of the other family only", strings.Join(addresses, ", "))
+	}
+	return once(out), nil
+}
+
+// endpoints are those of one port of a Service for the VIP's family. One whose readiness is not said is ready.
+func endpoints(all []*discoveryv1.EndpointSlice, vip netip.Addr, portName string, protocol corev1.Protocol) []member {
+	family := discoveryv1.AddressTypeIPv6
+	if vip.Is4() {
+		family = discoveryv1.AddressTypeIPv4
+	}
+	var out []member
+	for _, slice := range all {
+		port, ok := slicePort(slice, portName, protocol)
+		if slice.AddressType != family || !ok {
+			continue
+		}
+		for _, endpoint := range slice.Endpoints {
+			if len(endpoint.Addresses) == 0 {
+				continue
+			}
+			addr, err := netip.ParseAddr(endpoint.Addresses[0])
+			if err != nil {
+				continue
+			}
+			m := member{addr: netip.AddrPortFrom(addr, port), standing: absent}
+			switch conditions := endpoint.Conditions; {
+			case is(conditions.Ready, true):
+				m.standing = ready
+			case is(conditions.Terminating, false) && is(conditions.Serving, false):
+				m.standing = draining
+			}
+			out = append(out, m)
+		}
+	}
+	return once(out)
+}
+
+func is(condition *bool, unset bool) bool {
+	if condition == nil {
+		return unset
+	}
+	return *condition
+}
+
+func slicePort(slice *discoveryv1.EndpointSlice, name string, protocol corev1.Protocol) (uint16, bool) {
+	for _, port := range slice.Ports {
+		if port.Port == nil || (port.Name != nil && *port.Name != name) || (port.Name == nil && name != "") {
+			continue
+		}
+		if (port.Protocol == nil && protocol == corev1.ProtocolTCP) || (port.Protocol != nil && *port.Protocol == protocol) {
+			return uint16(*port.Port), true
+		}
+	}
+	return 0, false
+}
+
+// rest takes the weight of backends at this node's own addresses while it does not hold the VIP. What comes in for a VIP that
+// is bound here IPVS delivers to a socket here. But a standby's IPVS balances what the node's own processes send to the VIP
+// too, and such a packet has its route already: it leaves by the LAN with the node's own address as its destination, and is
+// lost. They get another backend so, and at takeover the scheduler's table is as it was.
+func (s *Snapshot) rest(backends []model.Backend, vip string) {
+	i := slices.IndexFunc(s.Machines, func(machine Machine) bool { return machine.Name == s.Node })
+	if i < 0 || s.Held[vip] {
+		return
+	}
+	for k := range backends {
+		if slices.Contains(s.Machines[i].Addresses, backends[k].Addr.Addr()) {
+			backends[k].Weight = 0
+		}
+	}
+}
+
+// once sorts members by address and keeps the better standing of each.
+func once(members []member) []member {
+	slices.SortFunc(members, func(a, b member) int {
+		return cmp.Or(a.addr.Compare(b.addr), cmp.Compare(a.standing, b.standing))
+	})
+	return slices.CompactFunc(members, func(a, b member) bool { return a.addr == b.addr })
+}
+
+// weigh gives every member its weight, and counts. Those that are ready have weight 1; a node in reserve and an endpoint
+// that drains have 0, so that they keep their connections, unless none is ready: then they take new ones too (of endpoints
+// KEP-1669 wants it). One that is down has 0, unless nothing were left but that: then checks change nothing (fail open), because to
+// refuse everybody is worse than to try.
+func weigh(members []member, checked []Checked) ([]model.Backend, Count) {
+	down := make(map[netip.AddrPort]bool, len(checked))
+	for _, c := range checked {
+		down[c.Backend] = c.Down
+	}
+	anyReady := slices.ContainsFunc(members, func(m member) bool { return m.standing == ready })
+	count := Count{All: len(members)}
+	var out []model.Backend
+	for _, m := range members {
+		if m.standing == absent {
+			continue
+		}
+		backend := model.Backend{Addr: m.addr}
+		if m.standing == ready || !anyReady {
+			backend.Weight = 1
+			if !down[m.addr] {
+				count.Ready++
+			}
+		}
+		out = append(out, backend)
+	}
+	if count.Ready == 0 {
+		return out, count
+	}
+	for i, backend := range out {
+		if down[backend.Addr] {
+			out[i].Weight = 0
+		}
+	}
+	return out, count
+}

@@ -1,0 +1,46 @@
+package speaker
+
+import (
+	"github.com/fairlead/fairlead/pkg/api/v1alpha1"
+	"github.com/fairlead/fairlead/pkg/election"
+	"github.com/fairlead/fairlead/pkg/kube"
+	"github.com/fairlead/fairlead/pkg/plan"
+)
+
+// machines are the nodes, as their heartbeats and Nodes say.
+func (s *Speaker) machines(status election.Status) ([]plan.Machine, error) {
+	nodes, err := s.watcher.Nodes()
+	if err != nil {
+		return nil, err
+	}
+	machines := make([]plan.Machine, 0, len(nodes))
+	for _, node := range nodes {
+		machine := plan.Machine{
+			Name: node.Name, Labels: node.Labels, Ready: kube.NodeReady(node), Addresses: kube.NodeAddresses(node),
+		}
+		if node.Name == s.config.Node {
+			machine.Interfaces, machine.Unfit = s.interfaces, s.unfit
+		} else if info, alive := status.Speakers[node.Name]; alive {
+			machine.Interfaces, machine.Unfit = info.Interfaces, info.Unfit
+		}
+		machines = append(machines, machine)
+	}
+	return machines, nil
+}
+
+// candidates tells for each VIP which nodes may hold it.
+func candidates(vips []*v1alpha1.VIP, machines []plan.Machine) []plan.Candidacy {
+	out := make([]plan.Candidacy, 0, len(vips))
+	for _, vip := range vips {
+		out = append(out, plan.Candidates(vip, machines))
+	}
+	return out
+}
+
+// snapshot is what this node knows, with the VIPs that it holds.
+func (s *Speaker) snapshot(vips []*v1alpha1.VIP, machines []plan.Machine, held map[string]bool) plan.Snapshot {
+	return plan.Snapshot{
+		VIPs: vips, Slices: s.watcher.EndpointSlices, Node: s.config.Node, Machines: machines, Interfaces: s.interfaces,
+		Held: held, Down: s.checks.down,
+	}
+}
