@@ -11,7 +11,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/kubernetes"
@@ -20,6 +19,7 @@ import (
 	"github.com/fairlead/fairlead/pkg/api/v1alpha1"
 	"github.com/fairlead/fairlead/pkg/election"
 	"github.com/fairlead/fairlead/pkg/generated/clientset/versioned"
+	"github.com/fairlead/fairlead/pkg/source"
 )
 
 // Namespace of the Services here, and that of the product.
@@ -135,16 +135,7 @@ func (s *Scenario) Addresses(ctx context.Context, name string, count int) (addre
 
 // VIP is the VIP of an address.
 func (s *Scenario) VIP(ctx context.Context, addr netip.Addr) (*v1alpha1.VIP, error) {
-	vips, err := s.Fairlead.FairleadV1alpha1().VIPs().List(ctx, metav1.ListOptions{})
-	if err != nil {
-		return nil, err
-	}
-	for i := range vips.Items {
-		if vips.Items[i].Spec.Address == addr.String() {
-			return &vips.Items[i], nil
-		}
-	}
-	return nil, apierrors.NewNotFound(v1alpha1.Resource("vips"), addr.String())
+	return s.Fairlead.FairleadV1alpha1().VIPs().Get(ctx, source.VIPName(addr), metav1.GetOptions{})
 }
 
 // Holder waits until a node other than not holds a VIP, as its status says.

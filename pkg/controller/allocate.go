@@ -66,6 +66,7 @@ func (c *Controller) occupy(ctx context.Context, t tenant, g grant) (*v1alpha1.V
 	vip.Spec, _ = c.specFor(t, vip, g.addr)
 	client := c.config.Fairlead.FairleadV1alpha1().VIPs()
 	made, err := client.Create(ctx, vip, metav1.CreateOptions{})
+	c.unsure.failed(vip.Name, err)
 	if apierrors.IsAlreadyExists(err) {
 		made, err = c.join(ctx, t, g, vip.Name)
 	}
@@ -98,6 +99,10 @@ func (c *Controller) join(ctx context.Context, t tenant, g grant, name string) (
 	if equality.Semantic.DeepEqual(spec, live.Spec) {
 		return live, nil // it was this tenant's already
 	}
+	if t.crowdedOut(spec) { // others took its ports since it was there
+		c.observeUnseen(live)
+		return nil, errTaken
+	}
 	changed := live.DeepCopy()
 	changed.Spec = spec
 	made, err := c.updateVIP(ctx, changed)
@@ -128,6 +133,7 @@ func (c *Controller) confirm(ctx context.Context, name string) error {
 	case apierrors.IsNotFound(err):
 		if believed, ok := c.vips.newest(name); ok {
 			defer c.enqueueTenantsOf(believed)
+			defer c.countChanged(believed)
 		}
 		c.vips.forget(name)
 		c.book.forgetVIP(name)

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync"
 
+	"k8s.io/apimachinery/pkg/util/resourceversion"
+
 	"github.com/fairlead/fairlead/pkg/api/v1alpha1"
 	"github.com/fairlead/fairlead/pkg/source"
 )
@@ -131,6 +133,12 @@ func (b *book) observe(vip *v1alpha1.VIP) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	old := b.vips[addr]
+	if old != nil && old.UID == vip.UID {
+		order, err := resourceversion.CompareResourceVersion(vip.ResourceVersion, old.ResourceVersion)
+		if err == nil && order < 0 {
+			return // late
+		}
+	}
 	b.vips[addr] = vip
 	b.share(addr, vip.Spec.Frontends, 1)
 	if old == nil {

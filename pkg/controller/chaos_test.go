@@ -50,6 +50,7 @@ type chaos struct {
 
 	// Of check, under the server's lock.
 	wrong    []string
+	history  []string        // the writes with what they made
 	together map[string]bool // the pairs of Services that are on one VIP
 	alone    bool            // one controller works at a time, and none left anything half done
 }
@@ -216,6 +217,7 @@ func (c *chaos) check(write string) {
 		c.wrong = append(c.wrong, "after "+write+": "+fmt.Sprintf(format, args...))
 	}
 	vips, services := c.objects()
+	c.remember(write, vips, services)
 	together := map[string]bool{}
 	for _, vip := range vips {
 		for i, a := range vip.Spec.Frontends {
@@ -241,10 +243,42 @@ func (c *chaos) check(write string) {
 				return vip.Name == source.VIPName(addr) && slices.ContainsFunc(vip.Spec.Frontends, frontendsOf(keyOf(svc), svc.UID))
 			})
 			if !has {
-				fail("Service %s shows %s, and is not on its VIP", svc.Name, addr)
+				fail("Service %s shows %s, and is not on its VIP: %s", svc.Name, addr, c.recall(svc.Name, source.VIPName(addr)))
 			}
 		}
 	}
+}
+
+// remember keeps what a write made.
+func (c *chaos) remember(write string, vips []*v1alpha1.VIP, services []*corev1.Service) {
+	name := strings.Fields(write + " ? ?")[2]
+	for _, vip := range vips {
+		if vip.Name == name {
+			for _, f := range vip.Spec.Frontends {
+				write += fmt.Sprintf(" %s/%s:%d", f.Service.Name, f.Service.UID, f.Port)
+			}
+		}
+	}
+	for _, svc := range services {
+		if svc.Name == name {
+			condition := meta.FindStatusCondition(svc.Status.Conditions, ServiceAllocated)
+			write += fmt.Sprint(" ", svc.UID, " rv", svc.ResourceVersion, addressesOf(svc), svc.Spec.Type, svc.Spec.Ports[0].Port, svc.Spec.IPFamilies,
+				*svc.Spec.IPFamilyPolicy, svc.Annotations, condition)
+		}
+	}
+	c.history = append(c.history, write)
+}
+
+// recall is the last of what was remembered of objects.
+func (c *chaos) recall(names ...string) string {
+	var lines []string
+	for i := len(c.history) - 1; i >= 0 && len(lines) < 14; i-- {
+		if slices.ContainsFunc(names, func(name string) bool { return strings.Contains(c.history[i], name) }) {
+			lines = append(lines, c.history[i])
+		}
+	}
+	slices.Reverse(lines)
+	return "\n" + strings.Join(lines, "\n")
 }
 
 // objects are all VIPs and Services, read past the clientsets.

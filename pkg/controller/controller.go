@@ -33,6 +33,7 @@ type Controller struct {
 	metrics  *metrics
 	book     *book
 	maps     *configMaps
+	unsure   *unsure
 	watchdog *leaderelection.HealthzAdaptor
 
 	coreInformers informers.SharedInformerFactory
@@ -59,7 +60,7 @@ func New(config Config) (*Controller, error) {
 	if err := config.Validate(); err != nil {
 		return nil, err
 	}
-	c := &Controller{config: config}
+	c := &Controller{config: config, unsure: newUnsure()}
 	c.watchdog = leaderelection.NewLeaderHealthzAdaptor(renewDeadline)
 	c.book = newBook(c.wake)
 	var err error

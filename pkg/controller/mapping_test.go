@@ -192,3 +192,22 @@ func TestWithoutTheRightToReadConfigMapsAllElseWorks(t *testing.T) {
 	w.wantIngress("web", "192.0.2.0")
 	w.wantMapped("192.0.2.0=web:80 203.0.113.5=")
 }
+
+func TestAServiceMappedToTheAddressThatItHasKeepsIt(t *testing.T) {
+	w := newWorld(t)
+	w.pool("a", 0, "192.0.2.0/30")
+	w.start(mapped)
+	w.create(service("web", "IPv4"))
+	w.wantIngress("web", "192.0.2.0")
+	w.configMap("192.0.2.0", "default/web")
+	w.wantOwners("192.0.2.0:ConfigMap/vips")
+	w.edit("web", port(81))
+	w.wantMapped("192.0.2.0=web:81")
+	w.quiet()
+	if f := w.vips()[0].Spec.Frontends[0]; f.ConfigMap != "" || f.Service.UID == "" || w.ingress("web") != "192.0.2.0" {
+		t.Errorf("%+v, %s", f, w.ingress("web"))
+	}
+	w.edit("web", func(s *corev1.Service) { s.Spec.Type = corev1.ServiceTypeClusterIP })
+	w.wantIngress("web", "")
+	w.wantMapped("192.0.2.0=web:81")
+}

@@ -13,6 +13,9 @@ import (
 // and what was written may be gone unseen: the cache is then the better witness, and conflicts guard the writes.
 const overlayAge = 5 * time.Minute
 
+// minEnded is how many objects may go before those that went long ago are forgotten.
+const minEnded = 1000
+
 // overlay shows an informer's cache together with this process's own writes that have not come back through the watch yet, so
 // that an object that was just created is not created again, and one that was just written is not written again.
 type overlay[T metav1.Object] struct {
@@ -20,7 +23,9 @@ type overlay[T metav1.Object] struct {
 	now    func() time.Time
 
 	mu     sync.Mutex
-	writes map[string]write[T] // by the key of the object
+	writes map[string]write[T]     // by the key of the object
+	ended  map[types.UID]time.Time // objects that the cache lost of late
+	pruned int                     // how many ended were left when they were last looked through
 }
 
 type write[T metav1.Object] struct {
@@ -31,7 +36,7 @@ type write[T metav1.Object] struct {
 }
 
 func newOverlay[T metav1.Object](cached func(string) (T, bool), now func() time.Time) *overlay[T] {
-	return &overlay[T]{cached: cached, now: now, writes: map[string]write[T]{}}
+	return &overlay[T]{cached: cached, now: now, writes: map[string]write[T]{}, ended: map[types.UID]time.Time{}, pruned: minEnded}
 }
 
 // wrote records the API server's answer to a creation or an update.
@@ -44,12 +49,14 @@ func (o *overlay[T]) removed(key string, object T) {
 	o.record(key, write[T]{object: object, deleted: true, uid: object.GetUID(), at: o.now()})
 }
 
-// record keeps a write unless the cache has it already: the informer may be faster than the answer.
+// record keeps a write unless the cache has it already, or had it and lost the object since: the informer may be faster than the
+// answer.
 func (o *overlay[T]) record(key string, w write[T]) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	cached, exists := o.cached(key)
-	if exists && w.hides(cached) || !exists && !w.deleted {
+	_, ended := o.ended[w.uid]
+	if exists && w.hides(cached) || !exists && !w.deleted && !ended {
 		o.writes[key] = w
 	} else {
 		delete(o.writes, key)
@@ -71,6 +78,15 @@ func (o *overlay[T]) gone(key string, uid types.UID) {
 	defer o.mu.Unlock()
 	if w, ok := o.writes[key]; ok && w.uid == uid {
 		delete(o.writes, key)
+	}
+	o.ended[uid] = o.now()
+	if len(o.ended) >= 2*o.pruned {
+		for uid, at := range o.ended {
+			if o.now().Sub(at) > overlayAge { // no request lives that long
+				delete(o.ended, uid)
+			}
+		}
+		o.pruned = max(minEnded, len(o.ended))
 	}
 }
 

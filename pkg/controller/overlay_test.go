@@ -46,7 +46,28 @@ func TestOverlayShowsOwnWritesUntilTheCacheDoes(t *testing.T) {
 	want("deleted", "", 0)
 	o.removed("a", vip("100"))
 	want("the cache lost it before the answer", "", 0)
-	o.wrote("a", vip("200"))
+	another := vip("200")
+	another.UID = "2"
+	o.wrote("a", another)
+	want("another of the name", "200", 1)
 	now = now.Add(overlayAge + time.Second)
 	want("never seen", "", 0)
+}
+
+func TestAWriteWhoseObjectWentBeforeItsAnswerCameIsForgotten(t *testing.T) {
+	cache := map[string]*v1alpha1.VIP{}
+	o := newOverlay(func(key string) (*v1alpha1.VIP, bool) { vip, ok := cache[key]; return vip, ok }, time.Now)
+	object := vipOf("192.0.2.1")
+	object.UID, object.ResourceVersion = "u1", "5"
+	o.gone("192.0.2.1", "u1") // the watch told of the creation and the deletion already
+	o.wrote("192.0.2.1", object)
+	if _, exists := o.newest("192.0.2.1"); exists {
+		t.Error("an object that is gone is believed to exist")
+	}
+	again := vipOf("192.0.2.1")
+	again.UID, again.ResourceVersion = "u2", "9"
+	o.wrote("192.0.2.1", again)
+	if got, exists := o.newest("192.0.2.1"); !exists || got.UID != "u2" {
+		t.Error("a later object of the same name is not believed to exist")
+	}
 }

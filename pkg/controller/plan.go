@@ -174,6 +174,7 @@ func (p *plan) adopt(created []*v1alpha1.VIP) {
 			p.notes = nil // said of the address that goes
 		}
 		p.current[family] = vip
+		p.surplus = slices.DeleteFunc(p.surplus, func(s *v1alpha1.VIP) bool { return s.Name == vip.Name }) // joined again
 	}
 }
 

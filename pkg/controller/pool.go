@@ -78,14 +78,14 @@ func (c *Controller) writePoolStatus(ctx context.Context, name string) error {
 		return nil
 	}
 	changed := object.DeepCopy()
-	used := false
-	known := c.book.withPool(name, func(p *poolState) {
-		if p.object.UID == object.UID && p.object.Generation == object.Generation {
-			used = c.fillStatus(p, changed)
+	current, keep := false, false
+	c.book.withPool(name, func(p *poolState) {
+		if current = p.object.UID == object.UID && p.object.Generation == object.Generation; current {
+			keep = c.fillStatus(p, changed)
 		}
 	})
-	if !known {
-		return nil
+	if !current {
+		return nil // about to be read anew
 	}
 	if !equality.Semantic.DeepEqual(object.Status, changed.Status) {
 		updated, err := c.config.Fairlead.FairleadV1alpha1().IPPools().UpdateStatus(ctx, changed, metav1.UpdateOptions{})
@@ -101,18 +101,18 @@ func (c *Controller) writePoolStatus(ctx context.Context, name string) error {
 		}
 		object = updated
 	}
-	return c.writeFinalizer(ctx, object, used)
+	return c.writeFinalizer(ctx, object, keep)
 }
 
-// writeFinalizer puts our finalizer on a pool once it is used, and takes it off when it is being deleted and used no more.
-func (c *Controller) writeFinalizer(ctx context.Context, object *v1alpha1.IPPool, used bool) error {
+// writeFinalizer puts our finalizer on a pool, and takes it off when it is being deleted and used no more.
+func (c *Controller) writeFinalizer(ctx context.Context, object *v1alpha1.IPPool, keep bool) error {
 	has := slices.Contains(object.Finalizers, v1alpha1.PoolFinalizer)
 	deleting := object.DeletionTimestamp != nil
-	if has == used || has && !deleting || !has && deleting {
+	if has == keep || !has && deleting { // a pool that is being deleted takes no finalizer any more
 		return nil
 	}
 	finalizers := slices.DeleteFunc(slices.Clone(object.Finalizers), func(f string) bool { return f == v1alpha1.PoolFinalizer })
-	if used {
+	if keep {
 		finalizers = append(finalizers, v1alpha1.PoolFinalizer)
 	}
 	patch, err := json.Marshal(map[string]any{
@@ -131,8 +131,8 @@ func (c *Controller) writeFinalizer(ctx context.Context, object *v1alpha1.IPPool
 	return nil
 }
 
-// fillStatus makes the status of a copy of a pool what it should be, and reports whether the pool is used.
-func (c *Controller) fillStatus(p *poolState, object *v1alpha1.IPPool) (used bool) {
+// fillStatus makes the status of a copy of a pool what it should be, and reports whether the pool is to be kept.
+func (c *Controller) fillStatus(p *poolState, object *v1alpha1.IPPool) (keep bool) {
 	usage := usageOf(p)
 	object.Status.IPv4, object.Status.IPv6 = shownUsage(usage, pool.IPv4), shownUsage(usage, pool.IPv6)
 	set := func(kind string, status metav1.ConditionStatus, reason, message string) {
@@ -158,10 +158,7 @@ func (c *Controller) fillStatus(p *poolState, object *v1alpha1.IPPool) (used boo
 	} else {
 		set(v1alpha1.PoolExhausted, metav1.ConditionFalse, v1alpha1.PoolReasonReady, strings.Join(free, " and ")+" addresses are available")
 	}
-	for _, u := range usage {
-		used = used || u.Allocated.Sign() > 0
-	}
-	return used
+	return true
 }
 
 // waitsFor names the addresses that keep a pool that is being deleted.

@@ -58,6 +58,11 @@ func claimTenant(claim *v1alpha1.VIP, w *wish) tenant {
 	}
 }
 
+// crowdedOut reports whether a Service has nothing on a VIP as it would be, because others have all its ports.
+func (t tenant) crowdedOut(spec v1alpha1.VIPSpec) bool {
+	return t.owner == nil && !slices.ContainsFunc(spec.Frontends, t.mine)
+}
+
 // isMade reports whether the controller made a VIP object, and may delete it.
 func isMade(vip *v1alpha1.VIP) bool { return vip.Labels[v1alpha1.LabelManagedBy] == v1alpha1.ManagedBy }
 
@@ -79,13 +84,16 @@ func (c *Controller) specFor(t tenant, vip *v1alpha1.VIP, addr netip.Addr) (spec
 	}
 	wanted := t.frontends(corev1.IPFamily(pool.FamilyOf(addr)))
 	if t.adds {
-		wanted = append(wanted, slices.DeleteFunc(slices.Clone(old), func(f v1alpha1.Frontend) bool { return clash(wanted, f) })...)
+		wanted = slices.Concat(wanted, slices.DeleteFunc(slices.Clone(old), func(f v1alpha1.Frontend) bool { return clash(wanted, f) }))
 	}
 	for _, f := range wanted {
 		if at := slices.IndexFunc(others, func(o v1alpha1.Frontend) bool { return o.Port == f.Port && o.Protocol == f.Protocol }); at >= 0 {
-			if others[at].Service.Namespace != f.Service.Namespace || others[at].Service.Name != f.Service.Name {
-				conflicts = append(conflicts, fmt.Sprintf("port %s of %s is that of Service %s/%s; use another port, or another address",
-					source.PortString(f), addr, others[at].Service.Namespace, others[at].Service.Name))
+			switch other := keyOfReference(others[at].Service); {
+			case other != keyOfReference(f.Service):
+				conflicts = append(conflicts, fmt.Sprintf("port %s of %s is that of Service %s; use another port, or another address",
+					source.PortString(f), addr, other))
+			case f.ConfigMap == "": // mapped to an address that it has itself
+				others[at] = withSettings(f, p, old)
 			}
 			continue
 		}

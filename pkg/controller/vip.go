@@ -22,6 +22,9 @@ func (c *Controller) syncVIP(ctx context.Context, t tenant, vip *v1alpha1.VIP) (
 	if equality.Semantic.DeepEqual(spec, vip.Spec) {
 		return vip, conflicts, nil
 	}
+	if t.crowdedOut(spec) {
+		return vip, nil, fmt.Errorf("%s has no port left on VIP %s: %w", t.name, vip.Name, errBehind)
+	}
 	changed := vip.DeepCopy()
 	changed.Spec = spec
 	synced, err := c.updateVIP(ctx, changed)
@@ -31,6 +34,7 @@ func (c *Controller) syncVIP(ctx context.Context, t tenant, vip *v1alpha1.VIP) (
 // updateVIP writes a VIP object if nobody wrote it since.
 func (c *Controller) updateVIP(ctx context.Context, vip *v1alpha1.VIP) (*v1alpha1.VIP, error) {
 	updated, err := c.config.Fairlead.FairleadV1alpha1().VIPs().Update(ctx, vip, metav1.UpdateOptions{})
+	c.unsure.failed(vip.Name, err)
 	if err != nil {
 		return nil, fmt.Errorf("update VIP %s: %w", vip.Name, err)
 	}
@@ -63,10 +67,12 @@ func (c *Controller) deleteVIP(ctx context.Context, vip *v1alpha1.VIP) error {
 	err := c.config.Fairlead.FairleadV1alpha1().VIPs().Delete(ctx, vip.Name, metav1.DeleteOptions{
 		Preconditions: &metav1.Preconditions{UID: &vip.UID, ResourceVersion: &vip.ResourceVersion},
 	})
+	c.unsure.failed(vip.Name, err)
 	if err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("delete VIP %s: %w", vip.Name, err)
 	}
 	c.vips.removed(vip.Name, vip)
+	c.book.forgetVIP(vip.Name)
 	return nil
 }
 

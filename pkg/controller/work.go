@@ -93,7 +93,10 @@ func runWorker[T comparable](ctx context.Context, c *Controller, name string, qu
 		logger := klog.LoggerWithValues(klog.FromContext(ctx), "queue", name, "item", item)
 		itemCtx, cancel := context.WithTimeout(klog.NewContext(context.WithoutCancel(ctx), logger), itemTimeout)
 		start := c.config.Now()
-		err := reconcile(itemCtx, item)
+		err := c.makeSure(itemCtx)
+		if err == nil {
+			err = reconcile(itemCtx, item)
+		}
 		duration.Observe(c.config.Now().Sub(start).Seconds())
 		cancel()
 		switch {

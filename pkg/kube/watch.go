@@ -20,6 +20,7 @@ import (
 	"github.com/fairlead/fairlead/pkg/api/v1alpha1"
 	"github.com/fairlead/fairlead/pkg/generated/informers/externalversions"
 	listers "github.com/fairlead/fairlead/pkg/generated/listers/api/v1alpha1"
+	"github.com/fairlead/fairlead/pkg/source"
 )
 
 // StripManagedFields drops what only server-side apply needs, which is about half of a small object.
@@ -96,13 +97,17 @@ func (w *Watcher) Wait() {
 	w.fairlead.Shutdown()
 }
 
-// VIPs lists the VIPs that are not being deleted, in the order of their names.
+// VIPs lists the VIPs that are not being deleted, in the order of their names. Claims are not among them: what they claim is a
+// VIP of its own.
 func (w *Watcher) VIPs() ([]*v1alpha1.VIP, error) {
 	all, err := w.vips.List(labels.Everything())
 	if err != nil {
 		return nil, err
 	}
-	all = slices.DeleteFunc(all, func(vip *v1alpha1.VIP) bool { return vip.DeletionTimestamp != nil })
+	all = slices.DeleteFunc(all, func(vip *v1alpha1.VIP) bool {
+		_, err := source.ParseVIPName(vip.Name)
+		return vip.DeletionTimestamp != nil || err != nil
+	})
 	slices.SortFunc(all, func(a, b *v1alpha1.VIP) int { return cmp.Compare(a.Name, b.Name) })
 	return all, nil
 }
