@@ -10,6 +10,8 @@ KERNEL_PACKAGES := ./pkg/ipvs ./pkg/netif ./pkg/nft ./pkg/announce ./pkg/host
 # Arguments for the tests of the lab tier, such as E2E_ARGS='-run TestFailover'.
 E2E_ARGS ?=
 BENCH ?= .
+# How many Services make bench-scale makes.
+SCALE ?= 10000
 
 # One way to compile, so that one build cache serves all but the race detector, which needs cgo.
 export CGO_ENABLED := 0
@@ -62,6 +64,12 @@ bench: setup
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./pkg/...
 	FAIRLEAD_KERNEL_TESTS=1 $(GO) test -count=1 -p 1 -exec "$(CURDIR)/bin/lab vm --" -run '^$$' -bench 'Kernel' -benchmem $(KERNEL_PACKAGES)
 	FAIRLEAD_E2E=1 $(GO) test -count=1 -timeout 60m -exec "$(CURDIR)/bin/lab run --nodes 3 --" -run '^$$' -bench '$(BENCH)' ./e2e/tests
+
+# The controller with 10,000 Services against the lab's API server.
+.PHONY: bench-scale
+bench-scale: setup
+	FAIRLEAD_E2E=1 FAIRLEAD_SCALE=$(SCALE) $(GO) test -count=1 -timeout 60m \
+	  -exec "$(CURDIR)/bin/lab run --nodes 1 --kube-proxy none --" -run '^$$' -bench TenThousand -benchtime 1x ./e2e/tests
 
 # Two thousand random schedules of faults over the election; make test plays forty.
 .PHONY: soak
