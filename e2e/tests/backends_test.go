@@ -55,22 +55,32 @@ func serve(t *testing.T, s *scenario.Scenario, host, listen string) (stop func()
 	return stop
 }
 
-// wantServer waits until every node of a list balances port 80 of an address so.
-func wantServer(t *testing.T, s *scenario.Scenario, nodes []string, addr netip.Addr, scheduler string, weights map[netip.AddrPort]int) {
+// wantServer waits until every node of a list balances port 80 of an address so; weights are those of a node, who may be the
+// holder.
+func wantServer(t *testing.T, s *scenario.Scenario, nodes []string, addr netip.Addr, scheduler string, weights func(node, holder string) map[netip.AddrPort]int) {
 	t.Helper()
 	ctx := within(t.Context(), t)
-	for _, node := range nodes {
-		must(t, scenario.Until(ctx, func() error {
+	must(t, scenario.Until(ctx, func() error {
+		holder, err := s.Holder(ctx, addr, "")
+		if err != nil {
+			return err
+		}
+		for _, node := range nodes {
 			server, err := scenario.ReadServer(ctx, s.Cluster, node, netip.AddrPortFrom(addr, 80))
 			if err != nil {
 				return err
 			}
-			if server.Scheduler != scheduler || !maps.Equal(server.Weights, weights) {
-				return fmt.Errorf("%s on node %s has %s, want scheduler %s, weights %v", addr, node, server, scheduler, weights)
+			if want := weights(node, holder); server.Scheduler != scheduler || !maps.Equal(server.Weights, want) {
+				return fmt.Errorf("%s on node %s has %s, want scheduler %s, weights %v (holder %s)", addr, node, server, scheduler, want, holder)
 			}
-			return nil
-		}))
-	}
+		}
+		return nil
+	}))
+}
+
+// always is the same weights on every node.
+func always(weights map[netip.AddrPort]int) func(string, string) map[netip.AddrPort]int {
+	return func(string, string) map[netip.AddrPort]int { return weights }
 }
 
 func wantBackends(t *testing.T, s *scenario.Scenario, addr netip.Addr, want string) {
@@ -123,7 +133,7 @@ func TestBackendsThatAreNodePortsAnswer(t *testing.T) {
 					others[netip.AddrPortFrom(nodeAddress(t, s, other, addr.Is4()), port)] = 1
 				}
 			}
-			wantServer(t, s, []string{node}, addr, "mh", others)
+			wantServer(t, s, []string{node}, addr, "mh", always(others))
 			answers(t, s, "client", nodeAddress(t, s, node, addr.Is4()), int(port)) // kube-proxy is as far
 		}
 		wantBackends(t, s, addr, "2/2")
@@ -152,9 +162,7 @@ func TestBackendsThatAreNodesFollowTheirHealthPort(t *testing.T) {
 	want := func(n1, n2 int, ready string) {
 		t.Helper()
 		for _, addr := range addresses {
-			holder, err := s.Holder(within(t.Context(), t), addr, "")
-			must(t, err)
-			for _, node := range everyNode {
+			wantServer(t, s, everyNode, addr, "mh", func(node, holder string) map[netip.AddrPort]int {
 				weights := map[netip.AddrPort]int{}
 				for backend, weight := range map[string]int{"n1": n1, "n2": n2} {
 					if backend == node && node != holder {
@@ -162,8 +170,8 @@ func TestBackendsThatAreNodesFollowTheirHealthPort(t *testing.T) {
 					}
 					weights[netip.AddrPortFrom(nodeAddress(t, s, backend, addr.Is4()), 8080)] = weight
 				}
-				wantServer(t, s, []string{node}, addr, "mh", weights)
-			}
+				return weights
+			})
 			wantBackends(t, s, addr, ready)
 		}
 	}
@@ -233,7 +241,7 @@ func TestBackendsArePickedByThePoolsScheduler(t *testing.T) {
 			for _, pod := range []string{"scheduled-1", "scheduled-2"} {
 				weights[netip.AddrPortFrom(nodeAddress(t, s, pod, addr.Is4()), 8080)] = 1
 			}
-			wantServer(t, s, everyNode, addr, scheduler, weights)
+			wantServer(t, s, everyNode, addr, scheduler, always(weights))
 			answers(t, s, "client", addr, 80)
 		}
 	}

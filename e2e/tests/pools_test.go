@@ -102,6 +102,7 @@ func TestARenamedPoolLosesNoRequest(t *testing.T) {
 	}
 	probe, err := s.Probe(ctx, "client", cluster.ProbeOptions{Every: 20 * time.Millisecond}, urls(addresses)...)
 	must(t, err)
+	must(t, scenario.Until(within(ctx, t), func() error { return up(probe) }))
 	pool("after")
 	ready(t, s, "after", v1alpha1.PoolReasonOverlap)
 	must(t, s.Fairlead.FairleadV1alpha1().IPPools().Delete(ctx, "before", metav1.DeleteOptions{}))
