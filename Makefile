@@ -71,9 +71,11 @@ bench-scale: setup
 	FAIRLEAD_E2E=1 FAIRLEAD_SCALE=$(SCALE) $(GO) test -count=1 -timeout 60m \
 	  -exec "$(CURDIR)/bin/lab run --nodes 1 --kube-proxy none --" -run '^$$' -bench TenThousand -benchtime 1x ./e2e/tests
 
-# Two thousand random schedules of faults over the election; make test plays forty.
+# Two thousand random schedules of faults over the election, five hundred plays against the controller; make test plays forty
+# and twelve.
 .PHONY: soak
 soak:
+	FAIRLEAD_CHAOS_RUNS=500 $(GO) test -count=1 -timeout 60m -parallel 8 -run WhateverDies ./pkg/controller
 	FAIRLEAD_SIM_RUNS=2000 $(GO) test -count=1 -timeout 60m -run 'Right|Protocol' -v ./pkg/election
 
 .PHONY: lint

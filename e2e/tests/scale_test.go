@@ -140,6 +140,7 @@ func (s *scale) fromNothing(b *testing.B, services int) {
 	s.wait(b, 20*time.Minute)
 	took := time.Since(started)
 	b.ReportMetric(took.Seconds(), "s-to-all")
+	s.quiet(b)
 	b.ReportMetric(float64(s.requests(b)-before)/float64(services), "writes/service")
 	b.ReportMetric(float64(peak())/(1<<20), "peak-MB")
 }
@@ -148,6 +149,7 @@ func (s *scale) fromNothing(b *testing.B, services int) {
 func (s *scale) oneMore(b *testing.B) {
 	ctx := context.Background()
 	s.wait(b, time.Minute)
+	s.quiet(b)
 	for b.Loop() {
 		var took []time.Duration
 		before := s.requests(b)
@@ -162,6 +164,19 @@ func (s *scale) oneMore(b *testing.B) {
 		}
 		b.ReportMetric(float64(s.requests(b)-before)/100, "writes/service")
 		report(b, took)
+	}
+}
+
+// quiet waits until the controller writes nothing: events follow their Services at a lower rate.
+func (s *scale) quiet(b *testing.B) {
+	b.Helper()
+	for last := int64(-1); ; {
+		now := s.requests(b)
+		if now == last {
+			return
+		}
+		last = now
+		time.Sleep(3 * time.Second)
 	}
 }
 

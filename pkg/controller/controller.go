@@ -64,7 +64,7 @@ func New(config Config) (*Controller, error) {
 	c.watchdog = leaderelection.NewLeaderHealthzAdaptor(renewDeadline)
 	c.book = newBook(c.wake)
 	var err error
-	if c.metrics, err = newMetrics(config.Registry, c.book); err != nil {
+	if c.metrics, err = newMetrics(config.Registry, c.book, func() float64 { return float64(c.maps.count()) }); err != nil {
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}
 	c.serviceQueue = newQueue[types.NamespacedName](c.metrics, queueServices)

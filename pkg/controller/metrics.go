@@ -18,7 +18,7 @@ type metrics struct {
 }
 
 // newMetrics registers the metrics. Buckets of the duration are in seconds, from 100 µs (nothing to do) to 13 s.
-func newMetrics(registry prometheus.Registerer, b *book) (*metrics, error) {
+func newMetrics(registry prometheus.Registerer, b *book, problems func() float64) (*metrics, error) {
 	m := &metrics{
 		allocations: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "fairlead_controller_allocations_total",
@@ -38,8 +38,12 @@ func newMetrics(registry prometheus.Registerer, b *book) (*metrics, error) {
 		Name: "fairlead_controller_waiting_services",
 		Help: "Services and claims that wait for an address.",
 	}, func() float64 { return float64(b.waitingCount()) })
+	bad := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "fairlead_controller_configmap_problems",
+		Help: "Entries of ConfigMaps that are not as they are written.",
+	}, problems)
 	var errs []error
-	for _, c := range []prometheus.Collector{m.allocations, m.duration, m.leader, waiting, newPoolCollector(b)} {
+	for _, c := range []prometheus.Collector{m.allocations, m.duration, m.leader, waiting, bad, newPoolCollector(b)} {
 		errs = append(errs, registry.Register(c))
 	}
 	queues, err := kube.NewQueueMetrics(registry, "fairlead_controller")

@@ -141,7 +141,8 @@ type Owner struct {
 	// namespace of a ConfigMap.
 	// +optional
 	Namespace string `json:"namespace,omitempty"`
-	Name      string `json:"name"`
+	// name of the ConfigMap or the claim.
+	Name string `json:"name"`
 	// uid tells a claim from a later one of the same name. Empty for a ConfigMap: it is known by its name.
 	// +optional
 	UID string `json:"uid,omitempty"`
@@ -155,8 +156,10 @@ const (
 
 // ServiceReference names a Service, and which one of that name.
 type ServiceReference struct {
+	// namespace of the Service.
 	Namespace string `json:"namespace"`
-	Name      string `json:"name"`
+	// name of the Service.
+	Name string `json:"name"`
 	// uid tells a Service from a later one of the same name.
 	// +optional
 	UID string `json:"uid,omitempty"`
