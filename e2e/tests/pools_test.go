@@ -215,6 +215,12 @@ func TestAClaimKeepsAnAddressBetweenServices(t *testing.T) {
 		})
 		wantVIP(t, s, source.VIPName(addr), v1alpha1.VIPHeld)
 	}
+	for name, address := range map[string]string{"10.87.112.1": "10.87.112.2", "fd87-0000-0000-0000-0000-0000-0112-0001": ""} {
+		object := &v1alpha1.VIP{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.VIPSpec{Address: address}}
+		if _, err := vips.Create(ctx, object, metav1.CreateOptions{}); err == nil || !strings.Contains(err.Error(), "named after an address") {
+			t.Errorf("VIP %s with address %q: %v", name, address, err)
+		}
+	}
 	must(t, vips.Delete(ctx, "shop", metav1.DeleteOptions{}))
 	must(t, s.Gone(within(ctx, t), addr))
 }

@@ -79,7 +79,11 @@ func (c *Controller) bind(ctx context.Context, claim *v1alpha1.VIP, own []*v1alp
 	}
 	surplus := slices.DeleteFunc(own, func(vip *v1alpha1.VIP) bool { return vip.Name == bound.Name })
 	err = c.dropOwner(ctx, surplus, func(o v1alpha1.Owner) bool { return o == *t.owner })
-	return errors.Join(err, c.tellClaim(ctx, claim, metav1.ConditionTrue, v1alpha1.VIPReasonBound, "has "+bound.Spec.Address))
+	message := "has " + bound.Spec.Address
+	if len(claim.Spec.Frontends) > 0 {
+		message += "; frontends of a claim are not served: have Services ask for the address by annotation " + source.AnnotationAddresses
+	}
+	return errors.Join(err, c.tellClaim(ctx, claim, metav1.ConditionTrue, v1alpha1.VIPReasonBound, message))
 }
 
 // claimWish is what a claim lacks, which may be nothing. The error says what of it cannot be read.

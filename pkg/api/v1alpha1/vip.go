@@ -19,6 +19,7 @@ import (
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:scope=Cluster,shortName=vip
 // +kubebuilder:subresource:status
+// +kubebuilder:validation:XValidation:rule="!isIP(self.metadata.name.replace('-', ':')) || has(self.spec.address) && isIP(self.spec.address) && ip(self.spec.address) == ip(self.metadata.name.replace('-', ':'))",message="a VIP that is named after an address must have that one in spec.address; give a claim another name"
 // +kubebuilder:printcolumn:name="Address",type=string,JSONPath=`.spec.address`
 // +kubebuilder:printcolumn:name="Pool",type=string,JSONPath=`.spec.pool`
 // +kubebuilder:printcolumn:name="Services",type=string,JSONPath=`.status.services`
