@@ -78,8 +78,8 @@ func splitErrors(err error) (texts []string) {
 func (c *Controller) mapAddress(ctx context.Context, cm *corev1.ConfigMap, m *source.Mapping) (problems []string, err error) {
 	key := asker{Namespace: cm.Namespace, Name: cm.Name}
 	where := fmt.Sprintf("key %q: ", m.Keys[0])
-	if _, err := pool.ParseRange(m.Addr.String()); err != nil {
-		return []string{where + err.Error()}, nil
+	if _, unusable := pool.ParseRange(m.Addr.String()); unusable != nil {
+		return []string{where + unusable.Error()}, nil
 	}
 	frontends, problems := c.mappedFrontends(m, key)
 	t := mappingTenant(key, m, frontends)

@@ -117,7 +117,7 @@ func Disagreement(a, b v1alpha1.Frontend) string {
 	case a.Share.Key != b.Share.Key:
 		return "Service " + other + " shares it by key \"" + b.Share.Key + "\", not \"" + a.Share.Key + "\""
 	case a.Service.Namespace != b.Service.Namespace &&
-		!(allows(a.Share, b.Service.Namespace) && allows(b.Share, a.Service.Namespace)):
+		(!allows(a.Share, b.Service.Namespace) || !allows(b.Share, a.Service.Namespace)):
 		return "Service " + other + " is of another namespace: both need annotation " + AnnotationShareNamespaces
 	case a.Share.Backends != b.Share.Backends:
 		return "with externalTrafficPolicy Local it can be shared only by Services of the same selector, and Service " + other + " has another"
