@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -78,8 +79,8 @@ func splitErrors(err error) (texts []string) {
 func (c *Controller) mapAddress(ctx context.Context, cm *corev1.ConfigMap, m *source.Mapping) (problems []string, err error) {
 	key := asker{Namespace: cm.Namespace, Name: cm.Name}
 	where := fmt.Sprintf("key %q: ", m.Keys[0])
-	if _, unusable := pool.ParseRange(m.Addr.String()); unusable != nil {
-		return []string{where + unusable.Error()}, nil
+	if why := unusable(m.Addr); why != "" {
+		return []string{where + why}, nil
 	}
 	frontends, problems := c.mappedFrontends(m, key)
 	t := mappingTenant(key, m, frontends)
@@ -101,6 +102,14 @@ func (c *Controller) mapAddress(ctx context.Context, cm *corev1.ConfigMap, m *so
 	}
 	_, err = c.writeCondition(ctx, vip, condition)
 	return problems, err
+}
+
+// unusable says why nobody could connect to an address; "" if one can.
+func unusable(addr netip.Addr) string {
+	if _, err := pool.ParseRange(addr.String()); err != nil {
+		return err.Error()
+	}
+	return ""
 }
 
 // placeMapping finds or makes the VIP object of a mapped address. It is nil where somebody else has the address, with what is
