@@ -47,12 +47,14 @@ func (l *link) attach(fake *k8stesting.Fake, tracker k8stesting.ObjectTracker) {
 		return l.request(action, tracker)
 	})
 	fake.AddWatchReactor("*", func(action k8stesting.Action) (bool, watch.Interface, error) {
-		a, ok := action.(k8stesting.WatchActionImpl)
-		if !ok || l.killed() {
+		if l.killed() {
 			return true, nil, errKilled
 		}
-		inner, err := tracker.Watch(action.GetResource(), action.GetNamespace(), a.ListOptions)
-		return true, l.delay(inner), err
+		inner, err := watchCopies(action, tracker)
+		if err != nil {
+			return true, nil, err
+		}
+		return true, l.delay(inner), nil
 	})
 }
 

@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
 	corefake "k8s.io/client-go/kubernetes/fake"
 	k8stesting "k8s.io/client-go/testing"
 
@@ -44,6 +45,27 @@ func (s *server) guard(fake *k8stesting.Fake, tracker k8stesting.ObjectTracker) 
 	fake.PrependReactor("*", "*", func(action k8stesting.Action) (bool, runtime.Object, error) {
 		return s.react(action, tracker)
 	})
+	fake.PrependWatchReactor("*", func(action k8stesting.Action) (bool, watch.Interface, error) {
+		watcher, err := watchCopies(action, tracker)
+		return true, watcher, err
+	})
+}
+
+// watchCopies watches with objects of the watcher's own: the first that a tracker sends are those that it keeps, and informers
+// change what they get.
+func watchCopies(action k8stesting.Action, tracker k8stesting.ObjectTracker) (watch.Interface, error) {
+	var options metav1.ListOptions
+	if a, ok := action.(k8stesting.WatchActionImpl); ok {
+		options = a.ListOptions
+	}
+	inner, err := tracker.Watch(action.GetResource(), action.GetNamespace(), options)
+	if err != nil {
+		return nil, err
+	}
+	return watch.Filter(inner, func(event watch.Event) (watch.Event, bool) {
+		event.Object = event.Object.DeepCopyObject()
+		return event, true
+	}), nil
 }
 
 // react carries out a write, one at a time, whichever clientset it comes from.
