@@ -9,8 +9,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	corefake "k8s.io/client-go/kubernetes/fake"
+	k8stesting "k8s.io/client-go/testing"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
 
@@ -51,6 +53,12 @@ type bench struct {
 
 func newBench(tb testing.TB) *bench {
 	b := &bench{TB: tb, core: corefake.NewSimpleClientset(), fairlead: fairleadfake.NewSimpleClientset()}
+	uids := 0
+	b.fairlead.PrependReactor("create", "vips", func(action k8stesting.Action) (bool, runtime.Object, error) {
+		uids++
+		meta1(action.(k8stesting.CreateActionImpl).Object).SetUID(types.UID(fmt.Sprint("uid-", uids)))
+		return false, nil, nil
+	})
 	c, err := New(Config{Core: b.core, Fairlead: b.fairlead, Recorder: &record.FakeRecorder{}, Registry: prometheus.NewRegistry(),
 		Rules: source.Rules{Classless: true}})
 	if err != nil {

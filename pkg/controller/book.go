@@ -18,6 +18,8 @@ import (
 type book struct {
 	// wake is called, with the book locked, for one that may now get what it waits for.
 	wake func(asker)
+	// freed is called, with the book locked, for a pool that has an address back.
+	freed func(pool string)
 
 	mu         sync.Mutex
 	pools      []*poolState // in the order in which they are tried
@@ -33,9 +35,10 @@ type book struct {
 	asked      map[netip.Addr]int // how many wait for this one
 }
 
-func newBook(wake func(asker)) *book {
+func newBook(wake func(asker), freed func(pool string)) *book {
 	return &book{
 		wake:       wake,
+		freed:      freed,
 		namespaces: map[string]map[string]string{},
 		vips:       map[netip.Addr]*v1alpha1.VIP{},
 		reserved:   map[netip.Addr][]*wish{},
@@ -87,7 +90,9 @@ func (b *book) free(addr netip.Addr) {
 		return
 	}
 	for _, p := range b.pools {
-		_ = p.free.Release(addr)
+		if err := p.free.Release(addr); err == nil {
+			b.freed(p.name())
+		}
 	}
 }
 
@@ -230,6 +235,7 @@ func (b *book) reserve(w *wish) (grants []grant, failures []failure) {
 	returned := b.unreserve(w.asker)
 	grants, failures = b.choose(w)
 	if rest := w.without(grants); len(failures) > 0 {
+		rest.told = texts(failures)
 		b.wait(rest)
 	}
 	if returned {

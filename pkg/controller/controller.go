@@ -62,7 +62,7 @@ func New(config Config) (*Controller, error) {
 	}
 	c := &Controller{config: config, unsure: newUnsure()}
 	c.watchdog = leaderelection.NewLeaderHealthzAdaptor(renewDeadline)
-	c.book = newBook(c.wake)
+	c.book = newBook(c.wake, c.poolChanges)
 	var err error
 	if c.metrics, err = newMetrics(config.Registry, c.book, func() float64 { return float64(c.maps.count()) }); err != nil {
 		return nil, fmt.Errorf("register metrics: %w", err)
@@ -89,6 +89,11 @@ func newQueue[T comparable](m *metrics, name string) workqueue.TypedRateLimiting
 	limiter := workqueue.NewTypedItemExponentialFailureRateLimiter[T](retryFirst, retryMost)
 	return workqueue.NewTypedRateLimitingQueueWithConfig(limiter,
 		workqueue.TypedRateLimitingQueueConfig[T]{Name: name, MetricsProvider: m.queues})
+}
+
+// poolChanges has the status of a pool written soon.
+func (c *Controller) poolChanges(name string) {
+	c.poolQueue.AddAfter(poolItem{name: name}, statusDelay)
 }
 
 // wake queues one that may have something to do.

@@ -56,7 +56,7 @@ func (o *overlay[T]) record(key string, w write[T]) {
 	defer o.mu.Unlock()
 	cached, exists := o.cached(key)
 	_, ended := o.ended[w.uid]
-	if exists && w.hides(cached) || !exists && !w.deleted && !ended {
+	if exists && w.hides(cached) || !exists && !ended {
 		o.writes[key] = w
 	} else {
 		delete(o.writes, key)
@@ -106,7 +106,7 @@ func (o *overlay[T]) newest(key string) (T, bool) {
 	switch {
 	case !ok:
 		return cached, exists
-	case o.now().Sub(w.at) > overlayAge, exists && !w.hides(cached), !exists && w.deleted:
+	case o.now().Sub(w.at) > overlayAge, exists && !w.hides(cached):
 		delete(o.writes, key)
 		return cached, exists
 	default:
@@ -128,8 +128,8 @@ func (o *overlay[T]) unseen(match func(T) bool) (keys []string) {
 
 // hides reports whether the write is newer than an object of the cache.
 func (w *write[T]) hides(cached T) bool {
-	if w.deleted {
-		return cached.GetUID() == w.uid
+	if w.deleted && cached.GetUID() == w.uid {
+		return true
 	}
 	order, err := resourceversion.CompareResourceVersion(cached.GetResourceVersion(), w.object.GetResourceVersion())
 	return err == nil && order < 0

@@ -54,6 +54,29 @@ func TestOverlayShowsOwnWritesUntilTheCacheDoes(t *testing.T) {
 	want("never seen", "", 0)
 }
 
+func TestADeletedObjectIsNotFollowedByAnEarlierOneOfItsName(t *testing.T) {
+	cached := map[string]*v1alpha1.VIP{}
+	o := newOverlay(func(key string) (*v1alpha1.VIP, bool) { vip, ok := cached[key]; return vip, ok }, time.Now)
+	vip := func(uid, version string) *v1alpha1.VIP {
+		return &v1alpha1.VIP{ObjectMeta: metav1.ObjectMeta{Name: "a", UID: types.UID(uid), ResourceVersion: version}}
+	}
+	cached["a"] = vip("first", "1") // all that follows happened, and the watch tells none of it yet
+	o.removed("a", vip("first", "1"))
+	o.wrote("a", vip("second", "5"))
+	o.removed("a", vip("second", "5"))
+	for _, step := range []func(){
+		func() {},
+		func() { delete(cached, "a"); o.gone("a", "first") },
+		func() { cached["a"] = vip("second", "5"); o.seen("a", cached["a"]) },
+		func() { delete(cached, "a"); o.gone("a", "second") },
+	} {
+		step()
+		if got, exists := o.newest("a"); exists {
+			t.Errorf("%s, which is gone, is believed to exist", got.UID)
+		}
+	}
+}
+
 func TestAWriteWhoseObjectWentBeforeItsAnswerCameIsForgotten(t *testing.T) {
 	cache := map[string]*v1alpha1.VIP{}
 	o := newOverlay(func(key string) (*v1alpha1.VIP, bool) { vip, ok := cache[key]; return vip, ok }, time.Now)

@@ -63,11 +63,7 @@ func (c *Controller) serviceCondition(status metav1.ConditionStatus, reason, mes
 // the Service asked for what there is. Problems are what is wrong with addresses that it has.
 func (c *Controller) judgeService(request source.Request, vips []*v1alpha1.VIP, failures []failure, problems []string) *metav1.Condition {
 	asked := request.RequireAll || request.Pool != "" || len(request.Addresses) > 0 || len(vips) == 0
-	reasons := make([]string, 0, len(failures))
-	for _, f := range failures {
-		reasons = append(reasons, f.text)
-	}
-	text := strings.Join(reasons, "; ")
+	text := texts(failures)
 	switch has := withPools(vips); {
 	case request.RequireAll && len(vips) < len(request.Families):
 		return c.serviceCondition(metav1.ConditionFalse, ReasonFailed, "RequireDualStack asks for all families or none: "+text)

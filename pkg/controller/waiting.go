@@ -69,22 +69,26 @@ func (b *book) offer() {
 	if len(b.waiting) == 0 {
 		return
 	}
-	failed := map[likeness]bool{}
+	failed := map[likeness]failure{}
 	var served []asker
 	for _, w := range b.waiting {
-		if b.hopeless(w, failed) {
-			continue
-		}
-		grants, failures := b.choose(w)
-		if len(grants) > 0 {
-			served = append(served, w.asker)
-			b.wake(w.asker)
-			continue
-		}
-		if len(failures) == len(w.needs) {
-			for i := range w.needs {
-				failed[b.alike(w, &w.needs[i])] = true
+		failures, hopeless := b.hopeless(w, failed)
+		if !hopeless {
+			var grants []grant
+			if grants, failures = b.choose(w); len(grants) > 0 {
+				served = append(served, w.asker)
+				b.wake(w.asker)
+				continue
 			}
+			for i := range w.needs {
+				if len(failures) == len(w.needs) {
+					failed[b.alike(w, &w.needs[i])] = failures[i]
+				}
+			}
+		}
+		if now := texts(failures); now != w.told { // it waits for another reason than before
+			w.told = now
+			b.wake(w.asker)
 		}
 	}
 	for _, who := range served {
@@ -108,13 +112,20 @@ func (b *book) alike(w *wish, n *need) likeness {
 	return like
 }
 
-// hopeless reports whether every need of a wish is like one that failed a moment ago. One that shares is not like another: its
-// ports decide.
-func (b *book) hopeless(w *wish, failed map[likeness]bool) bool {
+// hopeless reports whether every need of a wish is like one that failed a moment ago, and why those did. One that shares is not
+// like another: its ports decide.
+func (b *book) hopeless(w *wish, failed map[likeness]failure) (failures []failure, yes bool) {
 	if w.shareKey() != "" {
-		return false
+		return nil, false
 	}
-	return !slices.ContainsFunc(w.needs, func(n need) bool { return n.published.IsValid() || !failed[b.alike(w, &n)] })
+	for i := range w.needs {
+		fail, known := failed[b.alike(w, &w.needs[i])]
+		if w.needs[i].published.IsValid() || !known {
+			return nil, false
+		}
+		failures = append(failures, fail)
+	}
+	return failures, true
 }
 
 // waitingNames are those that wait, the oldest first.

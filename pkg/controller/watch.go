@@ -282,7 +282,7 @@ func (c *Controller) countChanged(vip *v1alpha1.VIP) {
 		names = append(names, vip.Spec.Pool) // it may be waiting for the last of its addresses
 	}
 	for _, name := range names {
-		c.poolQueue.AddAfter(poolItem{name: name}, statusDelay)
+		c.poolChanges(name)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -50,6 +51,8 @@ type wish struct {
 	families []pool.Family
 	// frontends that the Service will put on the address; a claim puts none.
 	frontends []v1alpha1.Frontend
+	// told is why it waits, as it was told.
+	told string
 }
 
 // without is the wish for what grants leave open.
@@ -87,6 +90,15 @@ type failure struct {
 	family pool.Family
 	result string // one of the results of the metric
 	text   string // for the user: what was asked, what was found, what to do
+}
+
+// texts are all failures as they are told.
+func texts(failures []failure) string {
+	all := make([]string, 0, len(failures))
+	for _, f := range failures {
+		all = append(all, f.text)
+	}
+	return strings.Join(all, "; ")
 }
 
 // Results of an allocation: values of the label "result" of fairlead_controller_allocations_total.
