@@ -140,9 +140,6 @@ func (a *Allocator) Free(addr netip.Addr) bool {
 	return at != nil && at.last.compare(w) >= 0
 }
 
-// HasFree reports whether an address of a family is free.
-func (a *Allocator) HasFree(family Family) bool { return a.space(family).free.root != 0 }
-
 // Usage counts the addresses of one family.
 type Usage struct {
 	Capacity, Allocated, Available *big.Int
