@@ -41,7 +41,7 @@ func applyAll(changes []Change, apply func(Change) error) (applied int, err erro
 }
 
 func (k *Kernel) apply(c Change) error {
-	service, err := toService(c.Frontend, c.Scheduler)
+	service, err := toService(c.server())
 	if err != nil {
 		return err
 	}

@@ -62,7 +62,7 @@ func inOrder(backends []model.Backend) []model.Backend {
 }
 
 func add(changes []Change, s model.Server) []Change {
-	changes = append(changes, Change{Op: AddServer, Frontend: s.Frontend, Scheduler: s.Scheduler})
+	changes = append(changes, Change{Op: AddServer, Frontend: s.Frontend, Scheduler: s.Scheduler, Persistence: s.Persistence})
 	for _, b := range inOrder(s.Backends) {
 		changes = addBackend(changes, s, b)
 	}
@@ -75,7 +75,8 @@ func add(changes []Change, s model.Server) []Change {
 // flows moved): it is added at weight 1, then set to 0, at the cost of a moment in which it may be chosen.
 func addBackend(changes []Change, s model.Server, b model.Backend) []Change {
 	if b.Weight == 0 && s.Scheduler.Name == model.MaglevByPort.Name {
-		once := model.Backend{Addr: b.Addr, Weight: 1}
+		once := b
+		once.Weight = 1
 		changes = append(changes, Change{Op: AddBackend, Frontend: s.Frontend, Backend: once})
 		return append(changes, Change{Op: EditBackend, Frontend: s.Frontend, Backend: b})
 	}
@@ -87,8 +88,10 @@ func edit(changes []Change, want, have model.Server) []Change {
 	if want.Equal(have) {
 		return changes
 	}
-	if want.Scheduler != have.Scheduler {
-		changes = append(changes, Change{Op: EditServer, Frontend: want.Frontend, Scheduler: want.Scheduler})
+	if !want.SameService(have) {
+		changes = append(changes, Change{
+			Op: EditServer, Frontend: want.Frontend, Scheduler: want.Scheduler, Persistence: want.Persistence,
+		})
 	}
 	var edits, deletes []Change
 	w, h := inOrder(want.Backends), inOrder(have.Backends)
@@ -100,7 +103,7 @@ func edit(changes []Change, want, have model.Server) []Change {
 			deletes = append(deletes, Change{Op: DeleteBackend, Frontend: want.Frontend, Backend: h[0]})
 			h = h[1:]
 		default:
-			if w[0].Weight != h[0].Weight {
+			if w[0] != h[0] {
 				edits = append(edits, Change{Op: EditBackend, Frontend: want.Frontend, Backend: w[0]})
 			}
 			w, h = w[1:], h[1:]

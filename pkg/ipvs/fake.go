@@ -100,7 +100,7 @@ func (f *Fake) apply(c Change) error {
 }
 
 func (f *Fake) writeServer(c Change) error {
-	if _, err := toService(c.Frontend, c.Scheduler); err != nil {
+	if _, err := toService(c.server()); err != nil {
 		return err
 	}
 	s, exists := f.servers[c.Frontend]
@@ -114,7 +114,7 @@ func (f *Fake) writeServer(c Change) error {
 	if slices.Contains(f.lacks, c.Scheduler.Name) {
 		return unix.ENOENT
 	}
-	s.Frontend, s.Scheduler = c.Frontend, c.Scheduler
+	s.Frontend, s.Scheduler, s.Persistence = c.Frontend, c.Scheduler, c.Persistence
 	f.servers[c.Frontend] = s
 	return nil
 }

@@ -1,12 +1,11 @@
 // Package ipvs makes the virtual servers of one network namespace be what they should be.
 //
-// It owns the IPVS services whose address is a VIP of ours, and their destinations, all in masquerade mode. It never
-// touches a service whose address the caller does not call ours (Diff), and never flushes the table.
+// It owns the IPVS services whose address is a VIP of ours, and their destinations. It never touches a service whose address
+// the caller does not call ours (Diff), and never flushes the table.
 //
-// It does not promise to notice what a model.Server cannot say: a destination's forwarding method and thresholds, or a
-// service's persistence timeout, changed by somebody else. It does not promise that two nodes that reached the same set of
-// destinations by different ways map every flow alike: a destination added later stands last in the kernel's list, whatever
-// its address, and the table of the scheduler mh depends on that order (15 of 1500 flows moved when it was reversed).
+// It does not promise that two nodes that reached the same set of destinations by different ways map every flow alike: a
+// destination added later stands last in the kernel's list, whatever its address, and the table of the scheduler mh depends
+// on that order (15 of 1500 flows moved when it was reversed).
 //
 // A Kernel acts in the network namespace of the thread that calls New, and that namespace is the one its caller must be in
 // whenever it calls a method.
@@ -32,14 +31,14 @@ var (
 	ErrClosed = errors.New("ipvs is closed")
 )
 
-// FamilyError says that a backend's address family is not that of its frontend, which masquerading cannot bridge.
+// FamilyError says that a backend's address family is not that of its frontend, which nothing but a tunnel bridges.
 type FamilyError struct {
 	Frontend model.Frontend
 	Backend  netip.AddrPort
 }
 
 func (e *FamilyError) Error() string {
-	return fmt.Sprintf("backend %s is %s but its frontend %s is %s: masquerading needs both of one family; give the VIP backends of its own family",
+	return fmt.Sprintf("backend %s is %s but its frontend %s is %s: only a tunnel bridges families; give the VIP backends of its own family",
 		e.Backend, family(e.Backend.Addr()), frontend(e.Frontend), family(e.Frontend.Addr))
 }
 
@@ -54,9 +53,9 @@ func frontend(f model.Frontend) string {
 	return fmt.Sprintf("%s/%s", netip.AddrPortFrom(f.Addr, f.Port), f.Proto)
 }
 
-// checkFamily returns a FamilyError unless frontend and backend are both IPv4 or both IPv6.
+// checkFamily returns a FamilyError unless frontend and backend are both IPv4 or both IPv6, or packets are tunnelled.
 func checkFamily(f model.Frontend, b model.Backend) error {
-	if f.Addr.Is4() != b.Addr.Addr().Is4() {
+	if f.Addr.Is4() != b.Addr.Addr().Is4() && b.Forwarding != model.Tunnel {
 		return &FamilyError{Frontend: f, Backend: b.Addr}
 	}
 	return nil

@@ -38,7 +38,7 @@ type Kernel struct {
 // every call of the library but one reports success. The errors wrap ErrNoIPVS or ErrNotPermitted. The library looks for
 // IPVS once in a process: after ErrNoIPVS, load the module and start the process again.
 func New(cfg Config) (*Kernel, error) {
-	k := &Kernel{deadline: cmp.Or(cfg.Deadline, defaultDeadline), open: func() (handle, error) { return ipvs.New("") }}
+	k := &Kernel{deadline: cmp.Or(cfg.Deadline, defaultDeadline), open: openHandle}
 	if err := k.probe(); err != nil {
 		k.Close()
 		return nil, err
@@ -109,7 +109,7 @@ func (k *Kernel) Servers() ([]model.Server, error) {
 // Server returns one virtual server with its backends; false if there is none. The kernel finds it by a hash: the cost does
 // not grow with the table.
 func (k *Kernel) Server(f model.Frontend) (model.Server, bool, error) {
-	key, err := toService(f, model.Scheduler{})
+	key, err := toService(model.Server{Frontend: f})
 	if err != nil {
 		return model.Server{}, false, err
 	}

@@ -66,7 +66,7 @@ func TestNewFailsWithoutIPVS(t *testing.T) {
 	if _, err := os.Stat("/proc/net/ip_vs"); err == nil {
 		t.Skip("this kernel has loaded IPVS meanwhile")
 	}
-	service, _ := toService(tcp("10.0.0.1:80"), rr)
+	service, _ := toService(model.Server{Frontend: tcp("10.0.0.1:80"), Scheduler: rr})
 	if err := h.NewService(service); err != nil {
 		t.Errorf("the library has learnt to fail without IPVS (%v): the probe may be simpler", err)
 	}
@@ -95,8 +95,16 @@ func TestKernelHoldsWhatWasApplied(t *testing.T) {
 	want := []model.Server{
 		server(udp, model.Scheduler{Name: "wlc"}, backend("10.0.1.1:53", 255), backend("10.0.1.1:54", 256), backend("10.0.1.2:53", 65535)),
 		server(tcp("10.0.0.100:80"), model.MaglevByPort, backend("10.0.1.1:8080", 0), backend("10.0.1.2:8080", 1)),
+		{
+			Frontend: tcp("10.0.0.100:443"), Scheduler: model.Maglev, Persistence: 10800, Backends: []model.Backend{
+				{Addr: netip.MustParseAddrPort("10.0.1.1:443"), Weight: 3, Forwarding: model.Direct},
+				{Addr: netip.MustParseAddrPort("10.0.1.2:443"), Weight: 1, Forwarding: model.Tunnel, MaxConnections: 1000},
+			},
+		},
 		server(sctp, model.Scheduler{Name: "sh", Flags: model.FlagPort}),
 		server(v6, rr, backend("[fd00::1]:8080", 1), backend("[fd00::2]:8080", 300)),
+		server(tcp("[fd00::100]:443"), rr, model.Backend{Addr: netip.MustParseAddrPort("10.0.1.1:443"), Weight: 1, Forwarding: model.Tunnel},
+			model.Backend{Addr: netip.MustParseAddrPort("[fd00::1]:443"), Weight: 2, Forwarding: model.Tunnel}),
 	}
 	apply(t, k, want...)
 	have, err := k.Servers()
@@ -165,6 +173,28 @@ func TestKernelEditsInPlace(t *testing.T) {
 	}
 	if have, _, _ = k.Server(f); !have.Equal(server(f, model.MaglevByPort, drained, b)) {
 		t.Errorf("after it the server is %v", have)
+	}
+}
+
+func TestKernelEditsForwardingAndPersistenceInPlace(t *testing.T) {
+	k := real(t)
+	f := tcp("[fd00::100]:80")
+	wants := []model.Server{server(f, model.Maglev, backend("[fd00::1]:80", 1))}
+	for _, forwarding := range []model.Forwarding{model.Tunnel, model.Direct, model.Masquerade} {
+		next := wants[len(wants)-1]
+		next.Persistence += 60
+		next.Backends = []model.Backend{{
+			Addr: next.Backends[0].Addr, Weight: 1, Forwarding: forwarding, MaxConnections: uint32(forwarding) * 10,
+		}}
+		wants = append(wants, next)
+	}
+	over4 := server(f, model.Maglev, model.Backend{Addr: netip.MustParseAddrPort("10.0.1.1:80"), Weight: 1, Forwarding: model.Tunnel})
+	heavier := server(f, model.Maglev, model.Backend{Addr: netip.MustParseAddrPort("10.0.1.1:80"), Weight: 7, Forwarding: model.Tunnel})
+	for _, want := range append(wants, over4, heavier, server(f, model.Maglev)) {
+		apply(t, k, want)
+		if have, _, err := k.Server(f); err != nil || !have.Equal(want) {
+			t.Errorf("the server is %v, want %v; error %v", have, want, err)
+		}
 	}
 }
 
