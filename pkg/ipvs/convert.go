@@ -72,7 +72,7 @@ func addressFamily(addr netip.Addr) uint16 {
 func toDestination(b model.Backend) *ipvs.Destination {
 	return &ipvs.Destination{
 		AddressFamily: addressFamily(b.Addr.Addr()),
-		Address: b.Addr.Addr().AsSlice(), Port: b.Addr.Port(),
+		Address:       b.Addr.Addr().AsSlice(), Port: b.Addr.Port(),
 		Weight: int(b.Weight), ConnectionFlags: forwardings[b.Forwarding], UpperThreshold: b.MaxConnections,
 	}
 }

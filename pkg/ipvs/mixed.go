@@ -67,7 +67,7 @@ const (
 	attrServiceFamily, attrServiceProtocol, attrServiceAddress, attrServicePort = 1, 2, 3, 4
 
 	attrDestAddress, attrDestPort, attrDestForwarding, attrDestWeight, attrDestUpper, attrDestLower = 1, 2, 3, 4, 5, 6
-	attrDestFamily                                                                                 = 11
+	attrDestFamily                                                                                  = 11
 )
 
 // write sends one command about a destination and waits for the kernel's verdict.

@@ -148,7 +148,7 @@ func trim(object any) (any, error) {
 	switch object := object.(type) {
 	case *corev1.Node:
 		object.Annotations = nil
-		object.Spec = corev1.NodeSpec{Unschedulable: object.Spec.Unschedulable}
+		object.Spec = corev1.NodeSpec{Unschedulable: object.Spec.Unschedulable, PodCIDRs: object.Spec.PodCIDRs}
 		object.Status = corev1.NodeStatus{Conditions: object.Status.Conditions, Addresses: object.Status.Addresses}
 	case *discoveryv1.EndpointSlice:
 		object.Annotations = nil
@@ -165,7 +165,7 @@ func matters(old, now any) bool {
 	case *corev1.Node:
 		before, ok := old.(*corev1.Node)
 		return !ok || NodeReady(before) != NodeReady(now) || !labels.Equals(before.Labels, now.Labels) ||
-			!slices.Equal(before.Status.Addresses, now.Status.Addresses)
+			!slices.Equal(before.Status.Addresses, now.Status.Addresses) || !slices.Equal(before.Spec.PodCIDRs, now.Spec.PodCIDRs)
 	case *v1alpha1.VIP:
 		before, ok := old.(*v1alpha1.VIP)
 		return !ok || before.Generation != now.Generation || (before.DeletionTimestamp == nil) != (now.DeletionTimestamp == nil)
@@ -181,6 +181,16 @@ func NodeReady(node *corev1.Node) bool {
 		}
 	}
 	return false
+}
+
+// PodNetworks are the networks that a node's pods have their addresses from, where Kubernetes hands them out.
+func PodNetworks(node *corev1.Node) (out []netip.Prefix) {
+	for _, cidr := range node.Spec.PodCIDRs {
+		if prefix, err := netip.ParsePrefix(cidr); err == nil {
+			out = append(out, prefix.Masked())
+		}
+	}
+	return out
 }
 
 // NodeAddresses are the addresses of a node that others reach it by: the internal ones before the external ones.

@@ -12,7 +12,6 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/fairlead/fairlead/pkg/api/v1alpha1"
 	"github.com/fairlead/fairlead/pkg/model"
@@ -32,6 +31,7 @@ const (
 type member struct {
 	addr     netip.AddrPort
 	standing standing
+	node     string // that it is, or that it runs on; "" if that is not known
 }
 
 // members lists who may take the connections of a frontend, in the order of their addresses.
@@ -43,34 +43,45 @@ func (s *Snapshot) members(vip netip.Addr, frontend *v1alpha1.Frontend) ([]membe
 	port := uint16(cmp.Or(backends.Port, frontend.Port))
 	switch backends.Kind {
 	case v1alpha1.BackendPods, "":
-		service := types.NamespacedName{Namespace: frontend.Service.Namespace, Name: frontend.Service.Name}
-		return endpoints(s.Slices(service), vip, frontend.PortName, frontend.Protocol), nil
+		members := endpoints(s.Slices(serviceOf(frontend)), vip, frontend.PortName, frontend.Protocol)
+		if isLocal(frontend) {
+			members = slices.DeleteFunc(members, func(m member) bool { return m.node != s.Node })
+		}
+		return members, nil
 	case v1alpha1.BackendNodePort:
 		if frontend.NodePort == 0 {
 			return nil, errors.New("the Service has no nodePort for it: set its spec.allocateLoadBalancerNodePorts to true, " +
 				"or use backends of kind Pods")
 		}
-		return s.nodes(vip, backends.NodeSelector, uint16(frontend.NodePort), s.answersNodePort)
+		return s.nodes(vip, frontend, uint16(frontend.NodePort), s.answersNodePort(frontend))
 	case v1alpha1.BackendNodes:
-		return s.nodes(vip, backends.NodeSelector, port, func(Machine) bool { return true })
+		return s.nodes(vip, frontend, port, func(Machine) bool { return true })
 	case v1alpha1.BackendStatic:
-		return static(vip, backends.Addresses, port)
+		return static(vip, frontend, port)
 	}
 	return nil, fmt.Errorf("backends.kind %q is not one of Pods, NodePort, Nodes, Static: set it to one of them in the pool", backends.Kind)
 }
 
-// answersNodePort leaves out nodes that are not to get connections from outside (KEP-1143), and this one: kube-proxy
-// translates NodePorts in PREROUTING, which a packet to the VIP has passed when IPVS, in LOCAL_IN, gives it the node's own
-// address. It would meet no socket there and be refused.
-func (s *Snapshot) answersNodePort(machine Machine) bool {
-	_, excluded := machine.Labels[labelExclude]
-	return !excluded && machine.Name != s.Node
+// answersNodePort leaves out nodes that are not to get connections from outside (KEP-1143); those without a pod of a Service
+// with externalTrafficPolicy Local, which drop them; and this one: kube-proxy translates NodePorts in PREROUTING, which a
+// packet to the VIP has passed when IPVS, in LOCAL_IN, gives it the node's own address. It would meet no socket there and be
+// refused.
+func (s *Snapshot) answersNodePort(frontend *v1alpha1.Frontend) func(Machine) bool {
+	var local map[string]bool
+	if isLocal(frontend) {
+		local = nodesWithPods(s.Slices(serviceOf(frontend)))
+	}
+	return func(machine Machine) bool {
+		_, excluded := machine.Labels[labelExclude]
+		return !excluded && machine.Name != s.Node && (local == nil || local[machine.Name])
+	}
 }
 
-// nodes are those that a selector and allowed let pass, each by its first address of the VIP's family.
-func (s *Snapshot) nodes(vip netip.Addr, selector *metav1.LabelSelector, port uint16, allowed func(Machine) bool) ([]member, error) {
+// nodes are those that the selector and allowed let pass, each by its first address of the VIP's family, or, where packets are
+// tunnelled to nodes without one, of the other.
+func (s *Snapshot) nodes(vip netip.Addr, frontend *v1alpha1.Frontend, port uint16, allowed func(Machine) bool) ([]member, error) {
 	matches := labels.Everything()
-	if selector != nil {
+	if selector := frontend.Backends.NodeSelector; selector != nil {
 		var err error
 		if matches, err = metav1.LabelSelectorAsSelector(selector); err != nil {
 			return nil, fmt.Errorf("backends.nodeSelector cannot be read: %w", err)
@@ -78,11 +89,11 @@ func (s *Snapshot) nodes(vip netip.Addr, selector *metav1.LabelSelector, port ui
 	}
 	var out []member
 	for _, machine := range s.Machines {
-		i := slices.IndexFunc(machine.Addresses, func(addr netip.Addr) bool { return addr.Is4() == vip.Is4() })
-		if i < 0 || !allowed(machine) || !matches.Matches(labels.Set(machine.Labels)) {
+		addresses := reachable(vip, machine.Addresses, frontend.Forwarding)
+		if len(addresses) == 0 || !allowed(machine) || !matches.Matches(labels.Set(machine.Labels)) {
 			continue
 		}
-		m := member{addr: netip.AddrPortFrom(machine.Addresses[i], port), standing: reserve}
+		m := member{addr: netip.AddrPortFrom(addresses[0], port), standing: reserve, node: machine.Name}
 		if machine.Ready {
 			m.standing = ready
 		}
@@ -91,17 +102,34 @@ func (s *Snapshot) nodes(vip netip.Addr, selector *metav1.LabelSelector, port ui
 	return once(out), nil
 }
 
-// static are the listed addresses of the VIP's family. None of it is an error: every connection would be refused.
-func static(vip netip.Addr, addresses []string, port uint16) ([]member, error) {
-	var out []member
+// reachable are those of addresses that packets to a VIP can be forwarded to: of its family, or, by a tunnel and for want of
+// any, of the other.
+func reachable(vip netip.Addr, addresses []netip.Addr, forwarding v1alpha1.Forwarding) (out []netip.Addr) {
+	for _, addr := range addresses {
+		if addr.Is4() == vip.Is4() {
+			out = append(out, addr)
+		}
+	}
+	if len(out) == 0 && forwarding == v1alpha1.ForwardTunnel {
+		return addresses
+	}
+	return out
+}
+
+// static are the listed addresses that the VIP's packets can go to. None of it is an error: every connection would be refused.
+func static(vip netip.Addr, frontend *v1alpha1.Frontend, port uint16) ([]member, error) {
+	var listed []netip.Addr
+	addresses := frontend.Backends.Addresses
 	for _, text := range addresses {
 		addr, err := netip.ParseAddr(text)
 		if err != nil || addr.Zone() != "" || addr.Is4In6() {
 			return nil, fmt.Errorf("backends.addresses has %q, which is not a plain IPv4 or IPv6 address: change it in the pool", text)
 		}
-		if addr.Is4() == vip.Is4() {
-			out = append(out, member{addr: netip.AddrPortFrom(addr, port)})
-		}
+		listed = append(listed, addr)
+	}
+	var out []member
+	for _, addr := range reachable(vip, listed, frontend.Forwarding) {
+		out = append(out, member{addr: netip.AddrPortFrom(addr, port)})
 	}
 	if len(out) == 0 {
 		return nil, fmt.Errorf("backends.addresses has none of the VIP's address family (%s): add one to the pool, "+
@@ -130,17 +158,24 @@ func endpoints(all []*discoveryv1.EndpointSlice, vip netip.Addr, portName string
 			if err != nil {
 				continue
 			}
-			m := member{addr: netip.AddrPortFrom(addr, port), standing: absent}
-			switch conditions := endpoint.Conditions; {
-			case is(conditions.Ready, true):
-				m.standing = ready
-			case is(conditions.Terminating, false) && is(conditions.Serving, false):
-				m.standing = draining
+			m := member{addr: netip.AddrPortFrom(addr, port), standing: standingOf(endpoint.Conditions)}
+			if endpoint.NodeName != nil {
+				m.node = *endpoint.NodeName
 			}
 			out = append(out, m)
 		}
 	}
 	return once(out)
+}
+
+func standingOf(conditions discoveryv1.EndpointConditions) standing {
+	switch {
+	case is(conditions.Ready, true):
+		return ready
+	case is(conditions.Terminating, false) && is(conditions.Serving, false):
+		return draining
+	}
+	return absent
 }
 
 func is(condition *bool, unset bool) bool {
@@ -167,13 +202,12 @@ func slicePort(slice *discoveryv1.EndpointSlice, name string, protocol corev1.Pr
 // too, and such a packet has its route already: it leaves by the LAN with the node's own address as its destination, and is
 // lost. They get another backend so, and at takeover the scheduler's table is as it was.
 func (s *Snapshot) rest(backends []model.Backend, vip string) {
-	i := slices.IndexFunc(s.Machines, func(machine Machine) bool { return machine.Name == s.Node })
-	if i < 0 || s.Held[vip] {
+	if s.Held[vip] {
 		return
 	}
-	for k := range backends {
-		if slices.Contains(s.Machines[i].Addresses, backends[k].Addr.Addr()) {
-			backends[k].Weight = 0
+	for i := range backends {
+		if s.own(backends[i].Addr.Addr()) {
+			backends[i].Weight = 0
 		}
 	}
 }

@@ -6,8 +6,10 @@ import (
 	"slices"
 	"strings"
 
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/fairlead/fairlead/pkg/api/v1alpha1"
 	"github.com/fairlead/fairlead/pkg/model"
@@ -19,6 +21,8 @@ type Machine struct {
 	Labels map[string]string
 	// Addresses of the node, of both families, those to be preferred first.
 	Addresses []netip.Addr
+	// PodNetworks of the node, where Kubernetes gives pods their addresses.
+	PodNetworks []netip.Prefix
 	// Ready is the node's condition.
 	Ready bool
 	// Interfaces that its speaker reported, nil where no speaker reports.
@@ -51,13 +55,16 @@ func (c Candidacy) String() string {
 const labelExclude = "node.kubernetes.io/exclude-from-external-load-balancers"
 
 // Candidates lists the machines that may hold a VIP. Machines that are not Ready count only if no other does: their speakers
-// live, and a VIP on such a node is better than none.
-func Candidates(vip *v1alpha1.VIP, machines []Machine) Candidacy {
+// live, and a VIP on such a node is better than none. A Service with externalTrafficPolicy Local wants its VIP where it has pods.
+func Candidates(vip *v1alpha1.VIP, machines []Machine, endpoints func(types.NamespacedName) []*discoveryv1.EndpointSlice) Candidacy {
 	out := Candidacy{Excluded: map[string]string{}}
+	local := localServices(vip, endpoints)
 	var ready, unready []string
 	for _, machine := range machines {
 		if reason := excluded(vip, machine); reason != "" {
 			out.Excluded[machine.Name] = reason
+		} else if service := lacksPods(local, machine.Name); service != "" {
+			out.Excluded[machine.Name] = "no ready pod of Service " + service + " runs there (externalTrafficPolicy Local)"
 		} else if machine.Ready {
 			ready = append(ready, machine.Name)
 		} else {

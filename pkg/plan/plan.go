@@ -26,6 +26,8 @@ type Snapshot struct {
 	// Node is the name of this node, Machines are all nodes.
 	Node     string
 	Machines []Machine
+	// Isolated says that the VIPs are in a network namespace of their own.
+	Isolated bool
 	// Interfaces of this node.
 	Interfaces []model.Interface
 	// Held names the VIPs that this node has the right to announce.
@@ -71,6 +73,10 @@ func Node(snapshot Snapshot) Result {
 	slices.SortFunc(out.State.SourceRanges, func(a, b model.SourceRange) int {
 		return cmp.Or(a.Frontend.Compare(b.Frontend), a.Prefix.Compare(b.Prefix))
 	})
+	slices.SortFunc(out.State.Translations, model.Translation.Compare)
+	slices.SortFunc(out.State.Inside, netip.Prefix.Compare)
+	out.State.Inside = slices.Compact(out.State.Inside)
+	slices.SortFunc(out.State.Receivers, func(a, b model.Receiver) int { return a.Compare(b.Frontend) })
 	slices.SortFunc(out.State.Bindings, func(a, b model.Binding) int { return a.Addr.Compare(b.Addr) })
 	return out
 }
@@ -95,10 +101,13 @@ func (r *Result) add(snapshot *Snapshot, vip *v1alpha1.VIP) error {
 			problems = append(problems, fmt.Errorf("VIP %s: the backends of port %d/%s are not checked: %w",
 				vip.Name, frontend.Port, frontend.Protocol, planned.unchecked))
 		}
+		if planned.masqueraded != nil {
+			problems = append(problems, fmt.Errorf("VIP %s: port %d/%s is masqueraded: %w",
+				vip.Name, frontend.Port, frontend.Protocol, planned.masqueraded))
+		}
 		count.All += planned.count.All
 		count.Ready += planned.count.Ready
-		r.State.Servers = append(r.State.Servers, planned.server)
-		r.State.SourceRanges = append(r.State.SourceRanges, planned.ranges...)
+		planned.enter(&r.State)
 		for _, checked := range planned.checked {
 			if !seen[checked] {
 				seen[checked] = true
@@ -120,30 +129,61 @@ func (r *Result) add(snapshot *Snapshot, vip *v1alpha1.VIP) error {
 
 // planned is what becomes of one frontend.
 type planned struct {
-	server    model.Server
-	ranges    []model.SourceRange
-	count     Count
-	checked   []Checked
-	unchecked error // why its health check cannot be made
+	server       model.Server
+	receives     bool // as a backend: the server is its holder's
+	translations []model.Translation
+	inside       []netip.Prefix
+	ranges       []model.SourceRange
+	count        Count
+	checked      []Checked
+	unchecked    error // why its health check cannot be made
+	masqueraded  error // why its packets are not forwarded as was asked for
+}
+
+// enter puts a frontend into a state.
+func (p planned) enter(state *model.NodeState) {
+	state.SourceRanges = append(state.SourceRanges, p.ranges...)
+	if p.receives {
+		state.Receivers = append(state.Receivers, model.Receiver{
+			Frontend: p.server.Frontend, Tunnel: p.server.Backends[0].Forwarding == model.Tunnel,
+		})
+		return
+	}
+	state.Servers = append(state.Servers, p.server)
+	state.Translations = append(state.Translations, p.translations...)
+	state.Inside = append(state.Inside, p.inside...)
 }
 
 // frontend plans one frontend of the VIP that is named. With an error it is to be left out: it would not do what was asked for.
 func (s *Snapshot) frontend(vip string, addr netip.Addr, frontend *v1alpha1.Frontend) (planned, error) {
 	key := model.Frontend{Addr: addr, Port: uint16(frontend.Port), Proto: model.Protocol(frontend.Protocol)}
-	scheduler, errScheduler := schedulerOf(frontend.Scheduler)
+	scheduler, errScheduler := schedulerOf(frontend)
 	ranges, errRanges := sourceRanges(key, frontend.SourceRanges)
 	members, errBackends := s.members(addr, frontend)
 	if err := errors.Join(errScheduler, errRanges, errBackends); err != nil {
 		return planned{}, err
 	}
-	out := planned{server: model.Server{Frontend: key, Scheduler: scheduler}, ranges: ranges}
+	out := planned{
+		server: model.Server{Frontend: key, Scheduler: scheduler, Persistence: uint32(frontend.AffinitySeconds)}, ranges: ranges,
+	}
 	check, wanted, err := checkOf(frontend)
 	out.unchecked = err
 	if wanted {
 		out.checked = s.judge(members, check, uint16(frontend.HealthCheck.Port))
 	}
 	out.server.Backends, out.count = weigh(members, out.checked)
-	s.rest(out.server.Backends, vip)
+	forwarding, err := s.forwarding(frontend, members)
+	out.masqueraded = err
+	dress(out.server.Backends, members, frontend, forwarding)
+	if forwarding == model.Masquerade {
+		source := s.source(frontend, addr)
+		out.translations = translations(key, out.server.Backends, source)
+		out.inside = s.inside(addr, source, out.server.Backends)
+		s.rest(out.server.Backends, vip)
+	} else {
+		// What a node that is a backend is sent for the VIP is for its sockets. Its IPVS would send it on, in a circle.
+		out.receives = !s.Held[vip] && slices.ContainsFunc(out.server.Backends, func(b model.Backend) bool { return s.own(b.Addr.Addr()) })
+	}
 	return out, nil
 }
 

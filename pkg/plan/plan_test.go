@@ -25,6 +25,7 @@ func ptr[T any](value T) *T { return &value }
 type endpoint struct {
 	address                     string
 	ready, serving, terminating *bool
+	node                        string
 }
 
 func endpointSlice(family discoveryv1.AddressType, port string, number int32, endpoints ...endpoint) *discoveryv1.EndpointSlice {
@@ -35,6 +36,7 @@ func endpointSlice(family discoveryv1.AddressType, port string, number int32, en
 	for _, e := range endpoints {
 		slice.Endpoints = append(slice.Endpoints, discoveryv1.Endpoint{
 			Addresses:  []string{e.address},
+			NodeName:   &e.node,
 			Conditions: discoveryv1.EndpointConditions{Ready: e.ready, Serving: e.serving, Terminating: e.terminating},
 		})
 	}
@@ -136,6 +138,8 @@ func TestInterface(t *testing.T) {
 	}
 }
 
+func noEndpoints(types.NamespacedName) []*discoveryv1.EndpointSlice { return nil }
+
 func TestCandidates(t *testing.T) {
 	good := Machine{Name: "good", Ready: true, Interfaces: []model.Interface{eth0}, Labels: map[string]string{"rack": "1"}}
 	change := func(name string, edit func(*Machine)) Machine {
@@ -155,7 +159,7 @@ func TestCandidates(t *testing.T) {
 	}
 	v := vip("10.87.2.10", web())
 	v.Spec.NodeSelector = &metav1.LabelSelector{MatchLabels: map[string]string{"rack": "1"}}
-	got := Candidates(v, machines)
+	got := Candidates(v, machines, noEndpoints)
 	if diff := cmp.Diff([]string{"good"}, got.Nodes); diff != "" {
 		t.Errorf("candidates (-want +got):\n%s", diff)
 	}
@@ -167,7 +171,7 @@ func TestCandidates(t *testing.T) {
 			t.Errorf("%s is excluded because %q, want %q", name, got.Excluded[name], reason)
 		}
 	}
-	if got := Candidates(v, machines[1:]); !slices.Equal(got.Nodes, []string{"unready"}) {
+	if got := Candidates(v, machines[1:], noEndpoints); !slices.Equal(got.Nodes, []string{"unready"}) {
 		t.Errorf("with no node Ready the candidates are %v, want the one that is merely not Ready", got.Nodes)
 	}
 }

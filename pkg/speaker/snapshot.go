@@ -16,7 +16,8 @@ func (s *Speaker) machines(status election.Status) ([]plan.Machine, error) {
 	machines := make([]plan.Machine, 0, len(nodes))
 	for _, node := range nodes {
 		machine := plan.Machine{
-			Name: node.Name, Labels: node.Labels, Ready: kube.NodeReady(node), Addresses: kube.NodeAddresses(node),
+			Name: node.Name, Labels: node.Labels, Ready: kube.NodeReady(node),
+			Addresses: kube.NodeAddresses(node), PodNetworks: kube.PodNetworks(node),
 		}
 		if node.Name == s.config.Node {
 			machine.Interfaces, machine.Unfit = s.interfaces, s.unfit
@@ -29,10 +30,10 @@ func (s *Speaker) machines(status election.Status) ([]plan.Machine, error) {
 }
 
 // candidates tells for each VIP which nodes may hold it.
-func candidates(vips []*v1alpha1.VIP, machines []plan.Machine) []plan.Candidacy {
+func (s *Speaker) candidates(vips []*v1alpha1.VIP, machines []plan.Machine) []plan.Candidacy {
 	out := make([]plan.Candidacy, 0, len(vips))
 	for _, vip := range vips {
-		out = append(out, plan.Candidates(vip, machines))
+		out = append(out, plan.Candidates(vip, machines, s.watcher.EndpointSlices))
 	}
 	return out
 }

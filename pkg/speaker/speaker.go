@@ -211,7 +211,7 @@ func (s *Speaker) reconcile(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	candidates := candidates(vips, machines)
+	candidates := s.candidates(vips, machines)
 	s.offer(vips, candidates, status)
 	if !s.began {
 		// The heartbeat goes on at once, so that what an earlier process of this node held stays here. Without

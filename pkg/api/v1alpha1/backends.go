@@ -7,6 +7,7 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // +kubebuilder:validation:XValidation:rule="self.kind != 'Static' || has(self.addresses) && size(self.addresses) > 0",message="kind Static needs addresses: list the backends there"
 // +kubebuilder:validation:XValidation:rule="self.kind == 'Static' || !has(self.addresses) || size(self.addresses) == 0",message="addresses are for kind Static: set kind to Static, or leave addresses out"
 // +kubebuilder:validation:XValidation:rule="!has(self.nodeSelector) || self.kind == 'NodePort' || self.kind == 'Nodes'",message="nodeSelector is for the kinds NodePort and Nodes: set kind to one of them, or leave nodeSelector out"
+// +kubebuilder:validation:XValidation:rule="!has(self.weights) || size(self.weights) == 0 || self.kind != 'Pods'",message="weights are for the kinds NodePort, Nodes and Static: pods are alike"
 // +kubebuilder:validation:XValidation:rule="!has(self.port) || self.kind == 'Nodes' || self.kind == 'Static'",message="port is for the kinds Nodes and Static: Pods and NodePort have the port from the Service"
 type Backends struct {
 	// kind of the backends. Pods: the Service's endpoints. NodePort: the nodes, at the Service's nodePort. Nodes: the nodes,
@@ -35,7 +36,26 @@ type Backends struct {
 	// +listType=set
 	// +optional
 	Addresses []string `json:"addresses,omitempty"`
+
+	// weights of backends of the kinds NodePort and Nodes, by the name of the node, and of kind Static, by address. A backend
+	// gets connections in proportion to its weight; with 0 it gets no new ones and keeps those it has. One that is not
+	// named has 1. The schedulers rr, lc and dh heed nothing but 0.
+	// +kubebuilder:validation:MaxProperties=256
+	// +optional
+	Weights map[string]Weight `json:"weights,omitempty"`
+
+	// maxConnections of one backend: with as many it gets no new ones until a quarter of them have ended (ipvsadm(8), upper
+	// threshold). Empty: no limit.
+	// +kubebuilder:validation:Minimum=1
+	// +optional
+	MaxConnections int32 `json:"maxConnections,omitempty"`
 }
+
+// Weight of a backend.
+//
+// +kubebuilder:validation:Minimum=0
+// +kubebuilder:validation:Maximum=1000
+type Weight int32
 
 // BackendKind is what the backends of a frontend are.
 //

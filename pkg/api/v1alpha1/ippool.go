@@ -121,6 +121,21 @@ type IPPoolSpec struct {
 	// +optional
 	Backends *Backends `json:"backends,omitempty"`
 
+	// forwarding is how packets get to the backends. Empty: Masquerade. Direct and Tunnel keep the client's address and send
+	// answers past the node that holds the VIP; they are for backends that are nodes (the kinds Nodes and Static, and pods
+	// on the host's network) and listen on the Service's port itself. Where that is not so packets are masqueraded, and an
+	// event of the VIP says why.
+	// +optional
+	Forwarding Forwarding `json:"forwarding,omitempty"`
+
+	// serviceBackends are the kinds of backends that a Service may choose by annotation fairlead.dev/backend. Empty: Pods
+	// and NodePort. Nodes lets everybody who may make a Service open a port of the nodes to the network.
+	// +kubebuilder:validation:MaxItems=3
+	// +kubebuilder:validation:items:Enum=Pods;NodePort;Nodes
+	// +listType=set
+	// +optional
+	ServiceBackends []BackendKind `json:"serviceBackends,omitempty"`
+
 	// healthCheck of the backends. Empty: Kubernetes alone says which of them are ready.
 	// +kubebuilder:validation:XValidation:rule="!has(self.expectedCodes) || self.expectedCodes.all(c, size(c) == 3 || c.substring(0, 3) <= c.substring(4, 7))",message="a range of expectedCodes must not end before it begins: write it as 200-399"
 	// +optional

@@ -114,6 +114,21 @@ type Frontend struct {
 	// backends that take the connections, as in the pool. Empty: the Service's pods.
 	// +optional
 	Backends *Backends `json:"backends,omitempty"`
+	// forwarding of packets to the backends, as in the pool.
+	// +optional
+	Forwarding Forwarding `json:"forwarding,omitempty"`
+	// externalTrafficPolicy of the Service. Local: only nodes with a ready pod of it hold the VIP, and only their own pods get
+	// connections, from the client's address. It matters for backends of kind Pods.
+	// +kubebuilder:validation:Enum=Cluster;Local
+	// +optional
+	ExternalTrafficPolicy corev1.ServiceExternalTrafficPolicy `json:"externalTrafficPolicy,omitempty"`
+	// healthCheckNodePort of the Service, 0 if it has none.
+	// +optional
+	HealthCheckNodePort int32 `json:"healthCheckNodePort,omitempty"`
+	// affinitySeconds is for how long after its last connection a client address keeps its backend (sessionAffinity
+	// ClientIP of the Service); 0: connections are scheduled one by one.
+	// +optional
+	AffinitySeconds int32 `json:"affinitySeconds,omitempty"`
 	// healthCheck of the backends, as in the pool.
 	// +optional
 	HealthCheck *HealthCheck `json:"healthCheck,omitempty"`
