@@ -14,13 +14,15 @@ import (
 	"github.com/fairlead/fairlead/pkg/model"
 )
 
-// element is one element of one of the sets; what its set does not have is zero.
+// element is one element of one of the sets and maps; what its set does not have is zero.
 type element struct {
-	set    string
-	addr   netip.Addr
-	proto  uint8
-	port   uint16
-	source netip.Prefix
+	set     string
+	addr    netip.Addr
+	backend netip.Addr
+	proto   uint8
+	port    uint16
+	network netip.Prefix
+	verdict string // of a map's element
 }
 
 // protocols are IANA's numbers.
@@ -32,23 +34,36 @@ func (e element) compare(other element) int {
 		order = e.addr.Compare(other.addr)
 	}
 	if order == 0 {
-		order = cmp.Or(cmp.Compare(e.proto, other.proto), cmp.Compare(e.port, other.port))
+		order = cmp.Or(e.backend.Compare(other.backend), cmp.Compare(e.proto, other.proto), cmp.Compare(e.port, other.port),
+			strings.Compare(e.verdict, other.verdict))
 	}
-	if order == 0 && e.source != other.source { // comparing invalid prefixes is dear
-		order = e.source.Compare(other.source)
+	if order == 0 && e.network != other.network { // comparing invalid prefixes is dear
+		order = e.network.Compare(other.network)
 	}
 	return order
 }
 
-func (e element) key() []string {
-	key := []string{e.addr.String()}
+func (e element) key() (key []string) {
+	for _, addr := range []netip.Addr{e.addr, e.backend} {
+		if addr.IsValid() {
+			key = append(key, addr.String())
+		}
+	}
 	if e.proto != 0 {
 		key = append(key, strconv.Itoa(int(e.proto)), strconv.Itoa(int(e.port)))
 	}
-	if e.source.IsValid() {
-		key = append(key, e.source.String())
+	if e.network.IsValid() {
+		key = append(key, e.network.String())
 	}
 	return key
+}
+
+// nft is the element as it is written.
+func (e element) nft() *knftables.Element {
+	if e.verdict != "" {
+		return &knftables.Element{Map: e.set, Key: e.key(), Value: []string{e.verdict}}
+	}
+	return &knftables.Element{Set: e.set, Key: e.key()}
 }
 
 // foreignError is about an element that this package would not have written.
@@ -66,42 +81,46 @@ func (e *foreignError) Unwrap() error { return e.err }
 
 func asForeign(err error, target **foreignError) bool { return errors.As(err, target) }
 
-// parts is how many fields the elements of a set have.
-func parts(set string) int {
+// field reads one field of a key into an element.
+type field func(*element, string) error
+
+func addr(e *element, s string) (err error)    { e.addr, err = netip.ParseAddr(s); return err }
+func backend(e *element, s string) (err error) { e.backend, err = netip.ParseAddr(s); return err }
+func proto(e *element, s string) (err error)   { e.proto, err = parseProtocol(s); return err }
+func network(e *element, s string) (err error) { e.network, err = parsePrefix(s); return err }
+
+func port(e *element, s string) error {
+	number, err := strconv.ParseUint(s, 10, 16)
+	e.port = uint16(number)
+	return err
+}
+
+// fields are those of a set's keys.
+func fields(set string) []field {
 	switch set {
 	case vips4, vips6:
-		return 1
+		return []field{addr}
+	case inside4, inside6:
+		return []field{network}
 	case sources4, sources6:
-		return 4
+		return []field{addr, proto, port, network}
+	case translations4, translations6:
+		return []field{addr, backend, proto, port}
 	default:
-		return 3
+		return []field{addr, proto, port}
 	}
 }
 
-// parse is the inverse of key, as nft gives keys back: protocols by name where it knows one, single addresses without /32.
-func parse(set string, key []string) (element, error) {
-	foreign := func(err error) (element, error) { return element{}, &foreignError{set: set, key: key, err: err} }
-	if len(key) != parts(set) {
-		return foreign(fmt.Errorf("it has %d fields instead of %d", len(key), parts(set)))
+// parse is the inverse of nft, as nft gives keys back: protocols by name where it knows one, single addresses without /32.
+func parse(set string, key, value []string) (element, error) {
+	want := fields(set)
+	if len(key) != len(want) {
+		return element{}, &foreignError{set: set, key: key, err: fmt.Errorf("it has %d fields instead of %d", len(key), len(want))}
 	}
-	e := element{set: set}
-	var err error
-	if e.addr, err = netip.ParseAddr(key[0]); err != nil {
-		return foreign(err)
-	}
-	if len(key) >= 3 {
-		if e.proto, err = parseProtocol(key[1]); err != nil {
-			return foreign(err)
-		}
-		port, err := strconv.ParseUint(key[2], 10, 16)
-		if err != nil {
-			return foreign(err)
-		}
-		e.port = uint16(port)
-	}
-	if len(key) == 4 {
-		if e.source, err = parsePrefix(key[3]); err != nil {
-			return foreign(err)
+	e := element{set: set, verdict: strings.Join(value, " ")}
+	for i, read := range want {
+		if err := read(&e, key[i]); err != nil {
+			return element{}, &foreignError{set: set, key: key, err: err}
 		}
 	}
 	return e, nil
@@ -151,17 +170,60 @@ func elementsOf(s State) ([]element, error) {
 		elements = append(elements, restricted)
 		for _, p := range merge(prefixes, f.Addr.Is4()) {
 			source := restricted
-			source.set, source.source = pick(f.Addr, sources4, sources6), p
+			source.set, source.network = pick(f.Addr, sources4, sources6), p
 			elements = append(elements, source)
 		}
 	}
 	for _, vip := range s.VIPs {
 		elements = append(elements, element{set: pick(vip, vips4, vips6), addr: vip})
 	}
+	for _, f := range s.Tunnelled {
+		e, err := open(f, tunnelled4, tunnelled6)
+		if err != nil {
+			return nil, err
+		}
+		elements = append(elements, e)
+	}
+	elements, err := appendTranslations(elements, s)
+	if err != nil {
+		return nil, err
+	}
 	if !slices.IsSortedFunc(elements, element.compare) { // they are, without source ranges and with a sorted state
 		slices.SortFunc(elements, element.compare)
 	}
 	return slices.Compact(elements), nil
+}
+
+// appendTranslations adds whose address backends see. Of two sources for one backend of a VIP the VIP wins: its answers find
+// their way in any case.
+func appendTranslations(elements []element, s State) ([]element, error) {
+	seen := map[element]bool{}
+	for _, source := range []struct {
+		model.Source
+		chains [2]string
+	}{{model.FromVIP, fromVIP}, {model.FromClient, fromClient}} {
+		for _, t := range s.Translations {
+			if t.Source != source.Source {
+				continue
+			}
+			e, err := open(model.Frontend{Addr: t.VIP, Port: t.Backend.Port(), Proto: t.Proto}, translations4, translations6)
+			if err != nil {
+				return nil, err
+			}
+			if e.backend = t.Backend.Addr(); seen[e] {
+				continue
+			}
+			seen[e] = true
+			e.verdict = "goto " + pick(t.VIP, source.chains[0], source.chains[1])
+			elements = append(elements, e)
+		}
+	}
+	for _, is4 := range []bool{true, false} {
+		for _, network := range merge(s.Inside, is4) {
+			elements = append(elements, element{set: pick(network.Addr(), inside4, inside6), network: network})
+		}
+	}
+	return elements, nil
 }
 
 // open returns the element of a frontend in the set of its family.
@@ -190,7 +252,7 @@ func change(tx *knftables.Transaction, have, want []element) {
 	for len(have) > 0 || len(want) > 0 {
 		switch {
 		case len(want) == 0 || len(have) > 0 && have[0].compare(want[0]) < 0:
-			tx.Delete(&knftables.Element{Set: have[0].set, Key: have[0].key()})
+			tx.Delete(have[0].nft())
 			have = have[1:]
 		case len(have) == 0 || have[0].compare(want[0]) > 0:
 			adds, want = append(adds, want[0]), want[1:]
@@ -199,6 +261,6 @@ func change(tx *knftables.Transaction, have, want []element) {
 		}
 	}
 	for _, e := range adds {
-		tx.Add(&knftables.Element{Set: e.set, Key: e.key()})
+		tx.Add(e.nft())
 	}
 }

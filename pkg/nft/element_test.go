@@ -86,7 +86,7 @@ func TestParseReadsWhatNftWrites(t *testing.T) {
 		{services4, "10.0.0.100 . esp . 80", ""},
 		{sources4, "10.0.0.100 . tcp . 80 . range", ""},
 	} {
-		e, err := parse(test.set, strings.Split(test.key, " . "))
+		e, err := parse(test.set, strings.Split(test.key, " . "), nil)
 		got := ""
 		if err == nil {
 			got = strings.Join(e.key(), " . ")
@@ -103,11 +103,11 @@ func FuzzParse(f *testing.F) {
 	f.Add(services6, "fd00::100 . 6 . 80")
 	f.Add(vips6, "::ffff:10.0.0.1")
 	f.Fuzz(func(t *testing.T, set, key string) {
-		e, err := parse(set, strings.Split(key, " . "))
+		e, err := parse(set, strings.Split(key, " . "), nil)
 		if err != nil {
 			return
 		}
-		if again, err := parse(set, e.key()); err != nil || again != e {
+		if again, err := parse(set, e.key(), nil); err != nil || again != e {
 			t.Errorf("%q is %v, written and read again %v (error %v)", key, e, again, err)
 		}
 	})

@@ -9,17 +9,29 @@ import (
 	"sigs.k8s.io/knftables"
 )
 
-// The sets, of each family.
+// The sets and maps, of each family.
 const (
-	vips4, vips6             = "vips4", "vips6"             // our VIPs
-	services4, services6     = "services4", "services6"     // open frontends
-	restricted4, restricted6 = "restricted4", "restricted6" // frontends that are open to their sources only
-	sources4, sources6       = "sources4", "sources6"       // frontends with the networks that may connect
+	vips4, vips6                 = "vips4", "vips6"                 // our VIPs
+	services4, services6         = "services4", "services6"         // open frontends
+	restricted4, restricted6     = "restricted4", "restricted6"     // frontends that are open to their sources only
+	sources4, sources6           = "sources4", "sources6"           // frontends with the networks that may connect
+	inside4, inside6             = "inside4", "inside6"             // clients that are always translated
+	tunnelled4, tunnelled6       = "tunnelled4", "tunnelled6"       // frontends whose packets come wrapped
+	translations4, translations6 = "translations4", "translations6" // backends that do not see the node's address
 )
 
 var interval = []knftables.SetFlag{knftables.IntervalFlag}
 
+var maps = []*knftables.Map{
+	{Name: translations4, Type: "ipv4_addr . ipv4_addr . inet_proto . inet_service : verdict"},
+	{Name: translations6, Type: "ipv6_addr . ipv6_addr . inet_proto . inet_service : verdict"},
+}
+
 var sets = []*knftables.Set{
+	{Name: inside4, Type: "ipv4_addr", Flags: interval},
+	{Name: inside6, Type: "ipv6_addr", Flags: interval},
+	{Name: tunnelled4, Type: "ipv4_addr . inet_proto . inet_service"},
+	{Name: tunnelled6, Type: "ipv6_addr . inet_proto . inet_service"},
 	{Name: vips4, Type: "ipv4_addr"},
 	{Name: vips6, Type: "ipv6_addr"},
 	{Name: services4, Type: "ipv4_addr . inet_proto . inet_service"},
@@ -37,9 +49,19 @@ const (
 	postPriority knftables.BaseChainPriority = knftables.SNATPriority + "-5"
 )
 
+// Chains that a translation goes to, by its source, of each family.
+var (
+	fromVIP    = [2]string{"fromvip4", "fromvip6"}
+	fromClient = [2]string{"fromclient4", "fromclient6"}
+)
+
 var chains = []*knftables.Chain{
 	{Name: "vip4"},
 	{Name: "vip6"},
+	{Name: fromVIP[0]},
+	{Name: fromVIP[1]},
+	{Name: fromClient[0]},
+	{Name: fromClient[1]},
 	{
 		Name: "prerouting", Type: knftables.PtrTo(knftables.FilterType),
 		Hook: knftables.PtrTo(knftables.PreroutingHook), Priority: knftables.PtrTo(prePriority),
@@ -48,7 +70,15 @@ var chains = []*knftables.Chain{
 		Name: "postrouting", Type: knftables.PtrTo(knftables.NATType),
 		Hook: knftables.PtrTo(knftables.PostroutingHook), Priority: knftables.PtrTo(postPriority),
 	},
+	{
+		Name: "answers", Type: knftables.PtrTo(knftables.FilterType),
+		Hook: knftables.PtrTo(knftables.PostroutingHook), Priority: knftables.PtrTo(knftables.ManglePriority),
+	},
 }
+
+// Segments of tunnelled connections, in bytes: what is left of Ethernet's 1500 after the longest wrapping header (IPv6, 40)
+// and the packet's own IP and TCP headers (40, 60). nftables never raises what a host says (nft(8), maxseg).
+const mss4, mss6 = "1420", "1400"
 
 // rule is a rule of the table with what it is for.
 type rule struct {
@@ -75,7 +105,20 @@ var rules = []rule{
 	{"vip6", "ip6 daddr . meta l4proto . th dport != @services6 drop", "closed ports"},
 	{"vip6", "ip6 daddr . meta l4proto . th dport @restricted6 ip6 daddr . ip6 nexthdr . th dport . ip6 saddr != @sources6 drop", "source ranges"},
 
-	// A backend must answer to this node, not to the client past it.
+	// A backend that sees the VIP or the client, of what comes from outside: what this node itself sends goes back to it
+	// also while it does not hold the VIP.
+	{"postrouting", "fib saddr type != local ct status & dnat == 0 ct original ip daddr . ip daddr . meta l4proto . th dport vmap @translations4", "sources"},
+	{"postrouting", "fib saddr type != local ct status & dnat == 0 ct original ip6 daddr . ip6 daddr . meta l4proto . th dport vmap @translations6", "sources"},
+	{fromVIP[0], "snat ip to ct original ip daddr", "answers go to the VIP's holder"},
+	{fromVIP[1], "snat ip6 to ct original ip6 daddr", "answers go to the VIP's holder"},
+	{fromClient[0], "ip saddr != @inside4 accept", "answers come by here"},
+	{fromClient[1], "ip6 saddr != @inside6 accept", "answers come by here"},
+
+	// A client that sends packets of the link's full size would need them cut up where they are wrapped.
+	{"answers", "ip saddr . meta l4proto . tcp sport @tunnelled4 tcp flags & (syn | rst) == syn tcp option maxseg size set " + mss4, "room for a tunnel's header"},
+	{"answers", "ip6 saddr . meta l4proto . tcp sport @tunnelled6 tcp flags & (syn | rst) == syn tcp option maxseg size set " + mss6, "room for a tunnel's header"},
+
+	// Any other backend must answer to this node, not to the client past it.
 	{"postrouting", "ct original ip daddr @vips4 ip daddr != @vips4 ct status & dnat == 0 masquerade", "forwarded by IPVS"},
 	{"postrouting", "ct original ip6 daddr @vips6 ip6 daddr != @vips6 ct status & dnat == 0 masquerade", "forwarded by IPVS"},
 }
@@ -86,6 +129,9 @@ var version = func() string {
 	var text strings.Builder
 	for _, s := range sets {
 		fmt.Fprintln(&text, s.Name, s.Type, s.Flags)
+	}
+	for _, m := range maps {
+		fmt.Fprintln(&text, m.Name, m.Type)
 	}
 	for _, c := range chains {
 		if c.Hook != nil {
@@ -138,6 +184,9 @@ func rebuild(tx *knftables.Transaction) {
 	}
 	for _, c := range chains {
 		tx.Add(c)
+	}
+	for _, m := range maps {
+		tx.Add(m)
 	}
 	for _, r := range rules {
 		tx.Add(&knftables.Rule{Chain: r.chain, Rule: r.text, Comment: knftables.PtrTo(r.comment())})

@@ -42,6 +42,12 @@ type State struct {
 	// SourceRanges restrict the frontends they name to their prefixes, those of the frontend's own address family. They
 	// may overlap. A frontend with none is open to everybody.
 	SourceRanges []model.SourceRange
+	// Translations are the backends that see another source than this node; Inside are the clients of which those that
+	// would see the client see this node all the same.
+	Translations []model.Translation
+	Inside       []netip.Prefix
+	// Tunnelled are open frontends whose packets come wrapped: their connections are told to leave room for that.
+	Tunnelled []model.Frontend
 }
 
 // Table is the table of a network namespace. Its methods run the program nft (1.0.1 or later) and must be called in the
@@ -68,7 +74,7 @@ func New() (*Table, error) {
 func (t *Table) Owned(ctx context.Context) ([]netip.Addr, error) {
 	var owned []netip.Addr
 	for _, set := range []string{vips4, vips6} {
-		elements, err := t.list(ctx, set)
+		elements, err := t.list(ctx, "set", set)
 		if knftables.IsNotFound(err) {
 			continue
 		}
@@ -154,8 +160,8 @@ func (t *Table) read(ctx context.Context) (elements []element, intact bool, err 
 	if !sameRules(rules) {
 		return nil, false, nil
 	}
-	for _, set := range sets {
-		of, err := t.list(ctx, set.Name)
+	for _, object := range objects() {
+		of, err := t.list(ctx, object.kind, object.name)
 		var foreign *foreignError
 		if knftables.IsNotFound(err) || asForeign(err, &foreign) {
 			return nil, false, nil
@@ -168,14 +174,28 @@ func (t *Table) read(ctx context.Context) (elements []element, intact bool, err 
 	return elements, true, nil
 }
 
-func (t *Table) list(ctx context.Context, set string) ([]element, error) {
-	listed, err := t.nft.ListElements(ctx, "set", set)
+// object is something that has elements: a set or a map.
+type object struct{ kind, name string }
+
+func objects() []object {
+	out := make([]object, 0, len(sets)+len(maps))
+	for _, set := range sets {
+		out = append(out, object{"set", set.Name})
+	}
+	for _, m := range maps {
+		out = append(out, object{"map", m.Name})
+	}
+	return out
+}
+
+func (t *Table) list(ctx context.Context, kind, name string) ([]element, error) {
+	listed, err := t.nft.ListElements(ctx, kind, name)
 	if err != nil {
 		return nil, err
 	}
 	elements := make([]element, 0, len(listed))
 	for _, l := range listed {
-		e, err := parse(set, l.Key)
+		e, err := parse(name, l.Key, l.Value)
 		if err != nil {
 			return nil, err
 		}

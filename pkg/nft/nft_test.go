@@ -57,6 +57,15 @@ var example = State{
 	VIPs:         addrs("10.0.0.100", "fd00::100"),
 	Frontends:    []model.Frontend{dns4, web4, web6, sctp6},
 	SourceRanges: append(from(web4, "192.0.2.0/24", "198.51.100.7/32"), from(web6, "2001:db8::/32")...),
+	Translations: []model.Translation{
+		translation("10.0.0.100", "10.0.0.1:80", model.TCP, model.FromVIP), translation("fd00::100", "[fd00:1::1]:53", model.UDP, model.FromClient),
+	},
+	Inside:    []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00:1::1/128")},
+	Tunnelled: []model.Frontend{web6},
+}
+
+func translation(vip, backend string, proto model.Protocol, source model.Source) model.Translation {
+	return model.Translation{VIP: netip.MustParseAddr(vip), Backend: netip.MustParseAddrPort(backend), Proto: proto, Source: source}
 }
 
 // counting counts the transactions that are run.
@@ -97,16 +106,37 @@ func TestSyncWritesTheSets(t *testing.T) {
 		}
 	}
 	want := []string{
+		"inside4 { 10.244.0.0/16 }", "inside6 { fd00:1::1/128 }",
 		"restricted4 { 10.0.0.100 . 6 . 80 }",
 		"restricted6 { fd00::100 . 6 . 80 }",
 		"services4 { 10.0.0.100 . 6 . 80 }", "services4 { 10.0.0.100 . 17 . 53 }",
 		"services6 { fd00::100 . 6 . 80 }", "services6 { fd00::100 . 132 . 36412 }",
 		"sources4 { 10.0.0.100 . 6 . 80 . 192.0.2.0/24 }", "sources4 { 10.0.0.100 . 6 . 80 . 198.51.100.7/32 }",
 		"sources6 { fd00::100 . 6 . 80 . 2001:db8::/32 }",
+		"tunnelled6 { fd00::100 . 6 . 80 }",
 		"vips4 { 10.0.0.100 }", "vips6 { fd00::100 }",
+		"translations4 { 10.0.0.100 . 10.0.0.1 . 6 . 80 : goto fromvip4 }",
+		"translations6 { fd00::100 . fd00:1::1 . 17 . 53 : goto fromclient6 }",
 	}
 	if diff := cmp.Diff(want, elements); diff != "" {
 		t.Errorf("elements (-want +got):\n%s", diff)
+	}
+}
+
+func TestOfTwoSourcesOfABackendTheVIPWins(t *testing.T) {
+	state := State{Translations: []model.Translation{
+		translation("10.0.0.100", "10.0.0.1:80", model.TCP, model.FromClient), translation("10.0.0.100", "10.0.0.1:80", model.TCP, model.FromVIP),
+		translation("10.0.0.100", "10.0.0.1:80", model.UDP, model.FromClient),
+	}}
+	elements, err := elementsOf(state)
+	if err != nil || len(elements) != 2 || elements[0].verdict != "goto fromvip4" || elements[1].verdict != "goto fromclient4" {
+		t.Errorf("elements %+v, error %v", elements, err)
+	}
+	table, _, fake := newFake()
+	synced(t, table, state)
+	state.Translations = state.Translations[:1] // another verdict under the same key
+	if !synced(t, table, state) || !strings.Contains(fake.Dump(), "10.0.0.1 . 6 . 80 : goto fromclient4") {
+		t.Errorf("the table says\n%s", fake.Dump())
 	}
 }
 
