@@ -35,6 +35,7 @@ var (
 type network struct {
 	t                *testing.T
 	client, director *netnstest.Space
+	backends         []*netnstest.Space
 	table            *nft.Table
 	state            nft.State
 	servers          []model.Server
@@ -58,6 +59,7 @@ func build(t *testing.T) *network {
 	for i := 1; i <= 2; i++ {
 		backend := lan.Host(fmt.Sprintf("10.0.0.2%d/24", i), fmt.Sprintf("fd00::2%d/64", i))
 		serve(t, backend, 8080, fmt.Sprintf("b%d", i))
+		n.backends = append(n.backends, backend)
 	}
 	serve(t, n.director, 22, "director")
 

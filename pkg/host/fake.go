@@ -19,6 +19,13 @@ func (f *Fake) FailWith(err error) {
 	f.err = err
 }
 
+// Receive is that of Sysctls.
+func (f *Fake) Receive() ([]string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return nil, f.err
+}
+
 // Apply is that of Sysctls.
 func (f *Fake) Apply() (changed []string, err error) {
 	f.mu.Lock()

@@ -49,8 +49,15 @@ type Sysctls struct {
 // changed, as sysctl(8) writes them. It goes on past one that fails; the errors of all are joined and say what to do.
 // A kernel without IPv6 is left at that.
 func (s *Sysctls) Apply() (changed []string, err error) {
+	changed, err = s.setAll(settings)
+	names, err6 := s.forwardIPv6()
+	return append(changed, names...), errors.Join(err, err6)
+}
+
+// setAll goes on past a setting that fails.
+func (s *Sysctls) setAll(all []setting) (changed []string, err error) {
 	var failures []error
-	for _, setting := range settings {
+	for _, setting := range all {
 		done, err := s.set(setting)
 		if err != nil {
 			failures = append(failures, err)
@@ -59,11 +66,7 @@ func (s *Sysctls) Apply() (changed []string, err error) {
 			changed = append(changed, dotted(setting.path))
 		}
 	}
-	names, err := s.forwardIPv6()
-	if err != nil {
-		failures = append(failures, err)
-	}
-	return append(changed, names...), errors.Join(failures...)
+	return changed, errors.Join(failures...)
 }
 
 // forwardIPv6 switches IPv6 forwarding on. A host that forwards ignores router advertisements unless told otherwise

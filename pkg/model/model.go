@@ -155,8 +155,8 @@ func (t Translation) Compare(other Translation) int {
 // Receiver is a frontend whose connections this node serves as a backend, under the VIP itself and without holding it.
 type Receiver struct {
 	Frontend
-	// Tunnel says that its packets come wrapped: they are shorter than the link allows by a header.
-	Tunnel bool
+	// Wrapped is the address of this node that packets come to wrapped in others; invalid: they come as they are.
+	Wrapped netip.Addr
 }
 
 // NodeState is what one node should have in its kernel. The lists are sorted and hold nothing twice.

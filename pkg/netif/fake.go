@@ -16,6 +16,7 @@ type Fake struct {
 	interfaces []Interface
 	bound      map[model.Binding]time.Duration
 	writes     []string
+	receivers  []model.Receiver
 	fail       func(model.Binding) error
 	changed    chan struct{} // closed at the next change of links or addresses
 }
@@ -142,6 +143,24 @@ func (f *Fake) Unbind(b model.Binding) error {
 	f.writes = append(f.writes, fmt.Sprintf("unbind %s from %s", b.Addr, b.Interface))
 	f.change()
 	return nil
+}
+
+// Receive is that of Kernel.
+func (f *Fake) Receive(receivers []model.Receiver) (changed int, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if slices.Equal(f.receivers, receivers) {
+		return 0, nil
+	}
+	f.receivers = slices.Clone(receivers)
+	return 1, nil
+}
+
+// Receivers returns what was last received.
+func (f *Fake) Receivers() []model.Receiver {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.receivers
 }
 
 // Close is that of Kernel.

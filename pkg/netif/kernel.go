@@ -70,7 +70,7 @@ func (k *Kernel) addresses() ([]netlink.Addr, error) {
 	return addresses, nil
 }
 
-// Interfaces returns the interfaces of the namespace but the loopback one, by name.
+// Interfaces returns the interfaces of the namespace but the loopback one and our own, by name.
 func (k *Kernel) Interfaces() ([]Interface, error) {
 	links, err := k.links()
 	if err != nil {
@@ -89,7 +89,7 @@ func (k *Kernel) Interfaces() ([]Interface, error) {
 	interfaces := make([]Interface, 0, len(links))
 	for _, l := range links {
 		a := l.Attrs()
-		if a.Flags&net.FlagLoopback != 0 {
+		if a.Flags&net.FlagLoopback != 0 || a.Name == receiverName {
 			continue
 		}
 		on := prefixes[a.Index]
@@ -124,8 +124,8 @@ func prefixOf(n *net.IPNet) (netip.Prefix, bool) {
 	return netip.PrefixFrom(addr, bits), ok
 }
 
-// Bound returns every /32 and /128 address of the namespace that is not link-local or loopback, whoever put it there, by
-// address. Which of them are ours the caller knows.
+// Bound returns every /32 and /128 address of the namespace that is not link-local, loopback or on our own device, whoever put
+// it there, by address. Which of them are ours the caller knows.
 func (k *Kernel) Bound() ([]model.Binding, error) {
 	links, err := k.links()
 	if err != nil {
@@ -143,7 +143,7 @@ func (k *Kernel) Bound() ([]model.Binding, error) {
 	for _, a := range addresses {
 		p, ok := prefixOf(a.IPNet)
 		name, known := names[a.LinkIndex]
-		if !ok || !known || a.Peer != nil || !p.IsSingleIP() || p.Addr().IsLoopback() || p.Addr().IsLinkLocalUnicast() {
+		if !ok || !known || name == receiverName || p.Addr() == placeholder || a.Peer != nil || !p.IsSingleIP() || p.Addr().IsLoopback() || p.Addr().IsLinkLocalUnicast() {
 			continue
 		}
 		bound = append(bound, model.Binding{Addr: p.Addr(), Interface: name})

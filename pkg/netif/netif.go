@@ -1,9 +1,10 @@
 // Package netif puts VIPs on interfaces of one network namespace and takes them off, and says which interfaces there are.
 //
-// It owns the /32 and /128 addresses that the caller calls ours. It never touches an address with a shorter prefix, a
-// link, a route or a neighbour entry.
+// It owns the /32 and /128 addresses that the caller calls ours, and the dummy device "fairlead" with all that is on it. It
+// never touches an address with a shorter prefix, another device but to bring up those of tunnels, a route or a neighbour
+// entry.
 //
-// It does not promise that a VIP stays: every address is bound for a lifetime, after which the kernel removes it (within a
+// It does not promise that a VIP stays on an interface: every address is bound for a lifetime, after which the kernel removes it (within a
 // second), so that the VIPs of a speaker that was killed or froze go by themselves. Who wants to keep one refreshes it.
 //
 // A Kernel acts in the network namespace of the thread that calls New; Watch must run in the same one.

@@ -214,7 +214,7 @@ func appendTranslations(elements []element, s State) ([]element, error) {
 				continue
 			}
 			seen[e] = true
-			e.verdict = "goto " + pick(t.VIP, source.chains[0], source.chains[1])
+			e.verdict = "jump " + pick(t.VIP, source.chains[0], source.chains[1])
 			elements = append(elements, e)
 		}
 	}

@@ -115,8 +115,8 @@ func TestSyncWritesTheSets(t *testing.T) {
 		"sources6 { fd00::100 . 6 . 80 . 2001:db8::/32 }",
 		"tunnelled6 { fd00::100 . 6 . 80 }",
 		"vips4 { 10.0.0.100 }", "vips6 { fd00::100 }",
-		"translations4 { 10.0.0.100 . 10.0.0.1 . 6 . 80 : goto fromvip4 }",
-		"translations6 { fd00::100 . fd00:1::1 . 17 . 53 : goto fromclient6 }",
+		"translations4 { 10.0.0.100 . 10.0.0.1 . 6 . 80 : jump fromvip4 }",
+		"translations6 { fd00::100 . fd00:1::1 . 17 . 53 : jump fromclient6 }",
 	}
 	if diff := cmp.Diff(want, elements); diff != "" {
 		t.Errorf("elements (-want +got):\n%s", diff)
@@ -129,13 +129,13 @@ func TestOfTwoSourcesOfABackendTheVIPWins(t *testing.T) {
 		translation("10.0.0.100", "10.0.0.1:80", model.UDP, model.FromClient),
 	}}
 	elements, err := elementsOf(state)
-	if err != nil || len(elements) != 2 || elements[0].verdict != "goto fromvip4" || elements[1].verdict != "goto fromclient4" {
+	if err != nil || len(elements) != 2 || elements[0].verdict != "jump fromvip4" || elements[1].verdict != "jump fromclient4" {
 		t.Errorf("elements %+v, error %v", elements, err)
 	}
 	table, _, fake := newFake()
 	synced(t, table, state)
 	state.Translations = state.Translations[:1] // another verdict under the same key
-	if !synced(t, table, state) || !strings.Contains(fake.Dump(), "10.0.0.1 . 6 . 80 : goto fromclient4") {
+	if !synced(t, table, state) || !strings.Contains(fake.Dump(), "10.0.0.1 . 6 . 80 : jump fromclient4") {
 		t.Errorf("the table says\n%s", fake.Dump())
 	}
 }

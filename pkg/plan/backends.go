@@ -77,8 +77,8 @@ func (s *Snapshot) answersNodePort(frontend *v1alpha1.Frontend) func(Machine) bo
 	}
 }
 
-// nodes are those that the selector and allowed let pass, each by its first address of the VIP's family, or, where packets are
-// tunnelled to nodes without one, of the other.
+// nodes are those that the selector and allowed let pass, each by its first address of the VIP's family, or, where IPv6
+// packets are tunnelled to nodes without one, by its first IPv4 address.
 func (s *Snapshot) nodes(vip netip.Addr, frontend *v1alpha1.Frontend, port uint16, allowed func(Machine) bool) ([]member, error) {
 	matches := labels.Everything()
 	if selector := frontend.Backends.NodeSelector; selector != nil {
@@ -103,14 +103,14 @@ func (s *Snapshot) nodes(vip netip.Addr, frontend *v1alpha1.Frontend, port uint1
 }
 
 // reachable are those of addresses that packets to a VIP can be forwarded to: of its family, or, by a tunnel and for want of
-// any, of the other.
+// any, IPv4 ones for IPv6 packets. The kernel's own tunnel device for IPv6 unwraps no IPv4.
 func reachable(vip netip.Addr, addresses []netip.Addr, forwarding v1alpha1.Forwarding) (out []netip.Addr) {
 	for _, addr := range addresses {
 		if addr.Is4() == vip.Is4() {
 			out = append(out, addr)
 		}
 	}
-	if len(out) == 0 && forwarding == v1alpha1.ForwardTunnel {
+	if len(out) == 0 && forwarding == v1alpha1.ForwardTunnel && vip.Is6() {
 		return addresses
 	}
 	return out

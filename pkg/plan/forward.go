@@ -55,6 +55,21 @@ func (s *Snapshot) own(addr netip.Addr) bool {
 	return i >= 0 && slices.Contains(s.Machines[i].Addresses, addr)
 }
 
+// receiver is what this node is to a server as one of its backends, nil if it is none. What it is sent for the VIP is for its
+// sockets: its IPVS would send it on, in a circle.
+func (s *Snapshot) receiver(server model.Server) *model.Receiver {
+	for _, backend := range server.Backends {
+		if addr := backend.Addr.Addr(); s.own(addr) {
+			receiver := model.Receiver{Frontend: server.Frontend}
+			if backend.Forwarding == model.Tunnel {
+				receiver.Wrapped = addr
+			}
+			return &receiver
+		}
+	}
+	return nil
+}
+
 // source is whose address the backends of a frontend see. The VIP, where its network is that of the node: answers to it find
 // their way to its holder from wherever the node's own do.
 func (s *Snapshot) source(frontend *v1alpha1.Frontend, vip netip.Addr) model.Source {

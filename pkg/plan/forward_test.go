@@ -102,7 +102,7 @@ func TestABackendThatHasTheVIPReceivesAndDoesNotBalance(t *testing.T) {
 	v := vip("10.87.2.10", forwarded(v1alpha1.ForwardTunnel, nodes))
 	key := model.Frontend{Addr: netip.MustParseAddr("10.87.2.10"), Port: 80, Proto: model.TCP}
 	standby := onNode("n1", false, v)
-	if want := []model.Receiver{{Frontend: key, Tunnel: true}}; !slices.Equal(standby.State.Receivers, want) || len(standby.State.Servers) != 0 {
+	if want := []model.Receiver{{Frontend: key, Wrapped: netip.MustParseAddr("10.87.0.1")}}; !slices.Equal(standby.State.Receivers, want) || len(standby.State.Servers) != 0 {
 		t.Errorf("a backend has servers %v and receives %v, want only %v", standby.State.Servers, standby.State.Receivers, want)
 	}
 	if holder := onNode("n1", true, v); len(holder.State.Receivers) != 0 || len(forwards(holder)) != 3 {

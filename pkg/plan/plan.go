@@ -130,7 +130,7 @@ func (r *Result) add(snapshot *Snapshot, vip *v1alpha1.VIP) error {
 // planned is what becomes of one frontend.
 type planned struct {
 	server       model.Server
-	receives     bool // as a backend: the server is its holder's
+	receiver     *model.Receiver // of a backend: the server is its holder's
 	translations []model.Translation
 	inside       []netip.Prefix
 	ranges       []model.SourceRange
@@ -143,10 +143,8 @@ type planned struct {
 // enter puts a frontend into a state.
 func (p planned) enter(state *model.NodeState) {
 	state.SourceRanges = append(state.SourceRanges, p.ranges...)
-	if p.receives {
-		state.Receivers = append(state.Receivers, model.Receiver{
-			Frontend: p.server.Frontend, Tunnel: p.server.Backends[0].Forwarding == model.Tunnel,
-		})
+	if p.receiver != nil {
+		state.Receivers = append(state.Receivers, *p.receiver)
 		return
 	}
 	state.Servers = append(state.Servers, p.server)
@@ -180,9 +178,8 @@ func (s *Snapshot) frontend(vip string, addr netip.Addr, frontend *v1alpha1.Fron
 		out.translations = translations(key, out.server.Backends, source)
 		out.inside = s.inside(addr, source, out.server.Backends)
 		s.rest(out.server.Backends, vip)
-	} else {
-		// What a node that is a backend is sent for the VIP is for its sockets. Its IPVS would send it on, in a circle.
-		out.receives = !s.Held[vip] && slices.ContainsFunc(out.server.Backends, func(b model.Backend) bool { return s.own(b.Addr.Addr()) })
+	} else if !s.Held[vip] {
+		out.receiver = s.receiver(out.server)
 	}
 	return out, nil
 }

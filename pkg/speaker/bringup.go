@@ -42,7 +42,9 @@ func (s *step) changes() ([]ipvs.Change, error) {
 			return nil, err
 		}
 		if !s.settled {
-			have = slices.DeleteFunc(have, func(server model.Server) bool { return slices.Contains(s.leaving, server.Addr) })
+			have = slices.DeleteFunc(have, func(server model.Server) bool {
+				return slices.Contains(s.leaving, server.Addr) || receives(s.want, server.Frontend)
+			})
 		}
 		return byAddress(ipvs.Diff(s.want.Servers, have, s.owned)), nil
 	}

@@ -29,6 +29,11 @@ func Cleanup(ctx context.Context, table Table, servers Servers, addresses Addres
 		}
 		removed = append(removed, "address "+binding.Addr.String()+" from "+binding.Interface)
 	}
+	if changed, err := addresses.Receive(nil); err != nil {
+		return removed, err
+	} else if changed > 0 {
+		removed = append(removed, "device fairlead with the VIPs that this node served as a backend")
+	}
 	have, err := servers.Servers()
 	if err != nil {
 		return removed, err

@@ -25,7 +25,10 @@ type Kernel struct {
 }
 
 // Sysctls are the node's network sysctls: see package host.
-type Sysctls interface{ Apply() ([]string, error) }
+type Sysctls interface {
+	Apply() ([]string, error)
+	Receive() ([]string, error)
+}
 
 // Table is the node's nftables table: see package nft.
 type Table interface {
@@ -49,6 +52,7 @@ type Addresses interface {
 	Bind(model.Binding, time.Duration) error
 	Refresh([]model.Binding, time.Duration) error
 	Unbind(model.Binding) error
+	Receive([]model.Receiver) (int, error)
 }
 
 // Announcer tells the neighbours: see package announce.
@@ -177,6 +181,7 @@ func (s *step) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.receiveFirst()
 	s.withdraw(have)
 	s.findLeaving()
 	if err := s.translate(ctx, s.guarded(have)); err != nil {
@@ -188,6 +193,7 @@ func (s *step) run(ctx context.Context) error {
 		s.errs = append(s.errs, err)
 	}
 	s.bind(have)
+	s.receive()
 	return errors.Join(s.errs...)
 }
 
@@ -273,16 +279,24 @@ func (s *step) guarded(have []model.Binding) nft.State {
 	}
 	state.Frontends = slices.DeleteFunc(state.Frontends, func(f model.Frontend) bool {
 		_, known := slices.BinarySearchFunc(s.applied.Servers, f, compareServer)
-		return bound[f.Addr] && !known
+		return bound[f.Addr] && !known && !receives(s.want, f)
 	})
 	return state
 }
 
 func tableState(want model.NodeState, leaving []netip.Addr) nft.State {
-	state := nft.State{VIPs: slices.Concat(want.VIPs, leaving), SourceRanges: want.SourceRanges}
+	state := nft.State{
+		VIPs: slices.Concat(want.VIPs, leaving), SourceRanges: want.SourceRanges, Translations: want.Translations, Inside: want.Inside,
+	}
 	slices.SortFunc(state.VIPs, netip.Addr.Compare)
 	for _, server := range want.Servers {
 		state.Frontends = append(state.Frontends, server.Frontend)
+	}
+	for _, receiver := range want.Receivers {
+		state.Frontends = append(state.Frontends, receiver.Frontend)
+		if receiver.Wrapped.IsValid() {
+			state.Tunnelled = append(state.Tunnelled, receiver.Frontend)
+		}
 	}
 	return state
 }
@@ -319,7 +333,8 @@ func (s *step) noteTable(state nft.State) {
 }
 
 func sameTable(a, b nft.State) bool {
-	return slices.Equal(a.VIPs, b.VIPs) && slices.Equal(a.Frontends, b.Frontends) && slices.Equal(a.SourceRanges, b.SourceRanges)
+	return slices.Equal(a.VIPs, b.VIPs) && slices.Equal(a.Frontends, b.Frontends) && slices.Equal(a.SourceRanges, b.SourceRanges) &&
+		slices.Equal(a.Translations, b.Translations) && slices.Equal(a.Inside, b.Inside) && slices.Equal(a.Tunnelled, b.Tunnelled)
 }
 
 func compareServer(s model.Server, f model.Frontend) int { return s.Compare(f) }

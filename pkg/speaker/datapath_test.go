@@ -275,3 +275,50 @@ func TestCleanupRemovesWhatIsOurs(t *testing.T) {
 		t.Errorf("left: %v, %v", bound, servers)
 	}
 }
+
+// backend is what a node has that serves vip4 as a backend, under the VIP itself.
+func backend() model.NodeState {
+	return model.NodeState{
+		VIPs:      []netip.Addr{vip4, vip6},
+		Servers:   standby().Servers[1:],
+		Receivers: []model.Receiver{{Frontend: standby().Servers[0].Frontend, Wrapped: netip.MustParseAddr("10.87.0.1")}},
+	}
+}
+
+func TestABackendHasTheVIPWithAnOpenPortAndNoServer(t *testing.T) {
+	f := newFakes(nft.NewFake())
+	d := f.datapath()
+	apply(t, d, backend())
+	if servers, _ := f.servers.Servers(); len(servers) != 1 || servers[0].Addr != vip6 {
+		t.Errorf("a backend balances %v, want %s only", servers, vip6)
+	}
+	if got := f.addresses.Receivers(); !slices.Equal(got, backend().Receivers) {
+		t.Errorf("it receives %v", got)
+	}
+	if table := f.table.State(); len(table.Frontends) != 2 || !slices.Equal(table.Tunnelled, []model.Frontend{backend().Receivers[0].Frontend}) {
+		t.Errorf("its open ports are %v, tunnelled %v", table.Frontends, table.Tunnelled)
+	}
+	if outcome := apply(t, d, backend()); outcome.Writes != 0 {
+		t.Errorf("the same state again made %d writes", outcome.Writes)
+	}
+	apply(t, d, holder())
+	if servers, _ := f.servers.Servers(); len(servers) != 2 || len(f.addresses.Receivers()) != 0 || len(f.bound(t)) != 2 {
+		t.Errorf("as the holder it balances %v, receives %v, has bound %v", servers, f.addresses.Receivers(), f.bound(t))
+	}
+}
+
+func TestAHolderThatRestartsBalancesUntilItIsKnownWhoHolds(t *testing.T) {
+	f := newFakes(nft.NewFake())
+	apply(t, f.datapath(), holder())
+	restarted := f.datapath()
+	if _, err := restarted.Apply(context.Background(), backend(), false); err != nil {
+		t.Fatal(err)
+	}
+	if servers, _ := f.servers.Servers(); len(servers) != 2 {
+		t.Errorf("before the holder is known servers are %v, want both", servers)
+	}
+	apply(t, restarted, backend())
+	if servers, _ := f.servers.Servers(); len(servers) != 1 {
+		t.Errorf("servers are %v, want one", servers)
+	}
+}

@@ -16,6 +16,6 @@ const (
 	// and listens on the frontend's port.
 	ForwardDirect Forwarding = "Direct"
 	// ForwardTunnel is like Direct with each packet wrapped in one to the backend (RFC 2003, RFC 2473, RFC 4213), so that
-	// the backend may be in another network, and of the other address family.
+	// the backend may be in another network, and have an IPv4 address only.
 	ForwardTunnel Forwarding = "Tunnel"
 )
