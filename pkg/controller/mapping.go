@@ -198,13 +198,9 @@ func (c *Controller) mappedFrontends(m *source.Mapping, key asker) (frontends []
 		case len(svc.Spec.IPFamilies) > 0 && !slices.Contains(svc.Spec.IPFamilies, family):
 			say("has no %s endpoints, and %s is %s: add %s to its spec.ipFamilies", family, m.Addr, family, family)
 		}
-		switch target.Method {
-		case source.MethodDR:
-			say("is served by NAT: direct return (DR) is not available yet; its pods see a node's address as the client's")
-		case source.MethodPROXY:
-			say("is not served: the PROXY protocol is not available yet; remove :PROXY here, and from what the pods expect")
+		if target.Method == source.MethodPROXY {
+			say("is not served: the PROXY protocol is not available; remove :PROXY here, and from what the pods expect")
 			continue
-		case source.MethodNAT:
 		}
 		for _, f := range made {
 			if other := slices.IndexFunc(frontends, func(o v1alpha1.Frontend) bool { return clash([]v1alpha1.Frontend{o}, f) }); other >= 0 {

@@ -122,11 +122,15 @@ func TestBadEntriesAreTold(t *testing.T) {
 	w.wantEvent(`"nonsense" names no Service: write namespace/service`)
 	w.wantEvent(`key "203.0.113.500"`)
 	w.wantEvent(`key "127.0.0.1"`, "loopback")
-	w.wantEvent(`key "203.0.113.6"`, "PROXY protocol is not available yet")
-	w.wantEvent(`key "203.0.113.7"`, "is served by NAT")
+	w.wantEvent(`key "203.0.113.6"`, "PROXY protocol is not available")
 	w.wantEvent("has no IPv6 endpoints", "add IPv6 to its spec.ipFamilies")
 	// What a line that cannot be read now had put there stays, until it can be read.
 	w.wantMapped("2001:db8::7=nginx:80 203.0.113.5=nginx:80+other:81 203.0.113.6= 203.0.113.7=other:80+other:81")
+	for _, vip := range w.vips() {
+		if f := vip.Spec.Frontends; vip.Name == "203.0.113.7" && f[0].Forwarding != v1alpha1.ForwardDirect {
+			t.Errorf("%s is mapped by DR, and its frontend is forwarded by %q", vip.Name, f[0].Forwarding)
+		}
+	}
 	w.configMap("203.0.113.5", "default/nginx")
 	w.wantMapped("203.0.113.5=nginx:80")
 }

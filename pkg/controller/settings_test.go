@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -44,7 +45,44 @@ func TestFrontendsHaveTheirPoolsSettings(t *testing.T) {
 
 	had := frontend()
 	bare := v1alpha1.Frontend{Port: had.Port, Protocol: had.Protocol}
-	if kept := withSettings(bare, nil, []v1alpha1.Frontend{had}); kept.Scheduler != "rr" || kept.Backends.Port != 8080 || kept.HealthCheck.Port != 1936 {
+	if kept, _ := withSettings(bare, nil, []v1alpha1.Frontend{had}); kept.Scheduler != "rr" || kept.Backends.Port != 8080 || kept.HealthCheck.Port != 1936 {
 		t.Errorf("without its pool the frontend is left with %+v", kept)
+	}
+}
+
+func TestAServiceChoosesWhatItsPoolAllows(t *testing.T) {
+	of := func(kind v1alpha1.BackendKind) v1alpha1.Frontend {
+		return v1alpha1.Frontend{Scheduler: "wlc", Forwarding: v1alpha1.ForwardTunnel, Backends: &v1alpha1.Backends{Kind: kind}}
+	}
+	plain := &v1alpha1.IPPool{ObjectMeta: metav1.ObjectMeta{Name: "a"}, Spec: v1alpha1.IPPoolSpec{
+		Scheduler: "rr", Forwarding: v1alpha1.ForwardDirect, Backends: &v1alpha1.Backends{Kind: v1alpha1.BackendStatic, Addresses: []string{"192.0.2.9"}},
+	}}
+	open := plain.DeepCopy()
+	open.Spec.ServiceBackends = []v1alpha1.BackendKind{v1alpha1.BackendNodes}
+	for name, test := range map[string]struct {
+		kind    v1alpha1.BackendKind
+		pool    *v1alpha1.IPPool
+		want    v1alpha1.BackendKind // "": none
+		problem string
+	}{
+		"pods":                          {v1alpha1.BackendPods, plain, v1alpha1.BackendPods, ""},
+		"nodes, of a pool that is open": {v1alpha1.BackendNodes, open, v1alpha1.BackendNodes, ""},
+		"the pool's own kind":           {v1alpha1.BackendStatic, open, v1alpha1.BackendStatic, ""},
+		"nodes": {v1alpha1.BackendNodes, plain, v1alpha1.BackendStatic,
+			`annotation fairlead.dev/backend "Nodes" is not for Services of IPPool a: add Nodes to its spec.serviceBackends`},
+		"pods, of a pool for nodes": {v1alpha1.BackendPods, open, v1alpha1.BackendStatic, "add Pods to its spec.serviceBackends"},
+		"nodes, without a pool":     {v1alpha1.BackendNodes, nil, "", "make an IPPool of the address with Nodes in spec.serviceBackends"},
+	} {
+		got, problem := withSettings(of(test.kind), test.pool, nil)
+		kind := v1alpha1.BackendKind("")
+		if got.Backends != nil {
+			kind = got.Backends.Kind
+		}
+		if kind != test.want || (problem == "") != (test.problem == "") || !strings.Contains(problem, test.problem) {
+			t.Errorf("%s: backends of kind %q, problem %q; want %q, %q", name, kind, problem, test.want, test.problem)
+		}
+		if got.Scheduler != "wlc" || got.Forwarding != v1alpha1.ForwardTunnel {
+			t.Errorf("%s: scheduler %q, forwarding %q are not the Service's own", name, got.Scheduler, got.Forwarding)
+		}
 	}
 }

@@ -82,22 +82,27 @@ func (c *Controller) specFor(t tenant, vip *v1alpha1.VIP, addr netip.Addr) (spec
 			others = append(others, f)
 		}
 	}
-	wanted := t.frontends(corev1.IPFamily(pool.FamilyOf(addr)))
-	if t.adds {
-		wanted = slices.Concat(wanted, slices.DeleteFunc(slices.Clone(old), func(f v1alpha1.Frontend) bool { return clash(wanted, f) }))
+	had := old
+	if vip.Spec.Pool == "" {
+		had = nil // nothing of it is a pool's
 	}
-	for _, f := range wanted {
-		if at := slices.IndexFunc(others, func(o v1alpha1.Frontend) bool { return o.Port == f.Port && o.Protocol == f.Protocol }); at >= 0 {
-			switch other := keyOfReference(others[at].Service); {
-			case other != keyOfReference(f.Service):
-				conflicts = append(conflicts, fmt.Sprintf("port %s of %s is that of Service %s; use another port, or another address",
-					source.PortString(f), addr, other))
-			case f.ConfigMap == "": // mapped to an address that it has itself
-				others[at] = withSettings(f, p, old)
-			}
-			continue
+	for _, f := range t.frontends(corev1.IPFamily(pool.FamilyOf(addr))) {
+		f, problem := withSettings(f, p, had)
+		switch at := slices.IndexFunc(others, func(o v1alpha1.Frontend) bool { return o.Port == f.Port && o.Protocol == f.Protocol }); {
+		case at < 0:
+			others = append(others, f)
+		case keyOfReference(others[at].Service) != keyOfReference(f.Service):
+			problem = fmt.Sprintf("port %s of %s is that of Service %s; use another port, or another address",
+				source.PortString(f), addr, keyOfReference(others[at].Service))
+		case f.ConfigMap == "": // mapped to an address that it has itself
+			others[at] = f
 		}
-		others = append(others, withSettings(f, p, old))
+		if problem != "" && !slices.Contains(conflicts, problem) {
+			conflicts = append(conflicts, problem)
+		}
+	}
+	if t.adds {
+		others = slices.Concat(others, slices.DeleteFunc(old, func(f v1alpha1.Frontend) bool { return clash(others, f) }))
 	}
 	spec.Frontends = others
 	source.SortFrontends(spec.Frontends)

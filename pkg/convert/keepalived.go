@@ -110,9 +110,9 @@ func (c *collector) keepalivedEntry(o object, key, value string, lines map[strin
 		}
 		switch method {
 		case "DR":
-			c.note(o, field, entry, "asks for DR, which is not available yet", "the Service is served as NAT")
+			c.note(o, field, entry, "asks for DR", "pods on the host's network are served so, if they listen on the Service's own port; others as NAT")
 		case "PROXY":
-			c.note(o, field, entry, "asks for PROXY, which is not available yet", "the Service is not served; write :NAT if its pods can do without")
+			c.note(o, field, entry, "asks for PROXY, which is not available", "the Service is not served; write :NAT if its pods can do without")
 		}
 		lines[name] = unique(append(lines[name], entry))
 	}

@@ -33,7 +33,7 @@ metadata:
 `,
 	},
 	{
-		name: "methods that are not there yet are noted",
+		name: "methods that may not be served are noted",
 		input: `
 apiVersion: v1
 kind: ConfigMap
@@ -57,8 +57,8 @@ metadata:
   namespace: fairlead-system
 `,
 		notes: []string{
-			`ConfigMap/default/vip-configmap: data.10.4.0.50 "default/echoheaders:DR" asks for DR, which is not available yet: the Service is served as NAT`,
-			`ConfigMap/default/vip-configmap: data.10.4.0.51 "default/web:PROXY" asks for PROXY, which is not available yet: the Service is not served; write :NAT if its pods can do without`,
+			`ConfigMap/default/vip-configmap: data.10.4.0.50 "default/echoheaders:DR" asks for DR: pods on the host's network are served so, if they listen on the Service's own port; others as NAT`,
+			`ConfigMap/default/vip-configmap: data.10.4.0.51 "default/web:PROXY" asks for PROXY, which is not available: the Service is not served; write :NAT if its pods can do without`,
 		},
 	},
 	{

@@ -1,7 +1,6 @@
 package source
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -38,12 +37,18 @@ type Target struct {
 // Method is how kube-keepalived-vip forwards packets to a Service's endpoints.
 type Method string
 
-// The methods.
+// The methods. TUN is ours: keepalived has it, and kube-keepalived-vip has not.
 const (
-	MethodNAT   Method = "NAT"   // masquerade: any endpoint
-	MethodDR    Method = "DR"    // direct return: endpoints that have the address themselves
-	MethodPROXY Method = "PROXY" // through a proxy that tells the client's address by the PROXY protocol
+	MethodDefault Method = ""      // as the Service or the pool says
+	MethodNAT     Method = "NAT"   // masquerade: any endpoint
+	MethodDR      Method = "DR"    // direct return: endpoints that have the address themselves
+	MethodTUN     Method = "TUN"   // the same through a tunnel
+	MethodPROXY   Method = "PROXY" // through a proxy that tells the client's address by the PROXY protocol
 )
+
+var methods = map[Method]v1alpha1.Forwarding{
+	MethodNAT: v1alpha1.ForwardMasquerade, MethodDR: v1alpha1.ForwardDirect, MethodTUN: v1alpha1.ForwardTunnel,
+}
 
 // LineError tells why a line of a ConfigMap cannot be used. Its text names the key, the line and the remedy.
 type LineError struct {
@@ -55,7 +60,7 @@ func (e *LineError) Error() string {
 }
 
 // lineForm teaches what to write.
-const lineForm = "write namespace/service, with :NAT, :DR or :PROXY after it if you like, and one Service a line"
+const lineForm = "write namespace/service, with :NAT, :DR, :TUN or :PROXY after it if you like, and one Service a line"
 
 // FromConfigMap reads the data of a ConfigMap as kube-keepalived-vip has it: keys are addresses, values the Services on them,
 // separated by newlines or commas; no Service binds the address alone. A key cannot hold ":", so IPv6 addresses have "-" for
@@ -151,9 +156,9 @@ func parseTarget(key, line, text string) (Target, error) {
 		return Target{}, &LineError{key, line, "names no Service", lineForm}
 	}
 	t := Target{Key: key, Service: types.NamespacedName{Namespace: namespace, Name: name},
-		Method: cmp.Or(Method(strings.ToUpper(strings.TrimSpace(method))), MethodNAT)}
+		Method: Method(strings.ToUpper(strings.TrimSpace(method)))}
 	switch t.Method {
-	case MethodNAT, MethodDR, MethodPROXY:
+	case MethodDefault, MethodNAT, MethodDR, MethodTUN, MethodPROXY:
 		return t, nil
 	}
 	return Target{}, &LineError{key, line, fmt.Sprintf("has the forwarding method %q", method), lineForm}
@@ -161,12 +166,15 @@ func parseTarget(key, line, text string) (Target, error) {
 
 // Frontends are all ports of the target's Service on an address of a family. configMap, as "namespace/name", is who maps it.
 func (t Target) Frontends(svc *corev1.Service, family corev1.IPFamily, configMap string) ([]v1alpha1.Frontend, error) {
-	ranges, err := sourceRanges(svc)
-	if err != nil {
+	ranges, errRanges := sourceRanges(svc)
+	like, errSettings := settings(svc)
+	if err := errors.Join(errRanges, errSettings); err != nil {
 		return nil, err
 	}
-	return frontends(v1alpha1.Frontend{
-		Service:   v1alpha1.ServiceReference{Namespace: svc.Namespace, Name: svc.Name},
-		ConfigMap: configMap, SourceRanges: rangesOf(ranges, family),
-	}, svc.Spec.Ports), nil
+	like.Service = v1alpha1.ServiceReference{Namespace: svc.Namespace, Name: svc.Name}
+	like.ConfigMap, like.SourceRanges = configMap, rangesOf(ranges, family)
+	if forwarding, says := methods[t.Method]; says {
+		like.Forwarding = forwarding
+	}
+	return frontends(like, svc.Spec.Ports), nil
 }

@@ -10,13 +10,13 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// show writes mappings as "address=namespace/service:METHOD+… …".
+// show writes mappings as "address=namespace/service[:METHOD]+… …".
 func show(mappings []Mapping) string {
 	var all []string
 	for _, m := range mappings {
 		var targets []string
 		for _, t := range m.Targets {
-			targets = append(targets, fmt.Sprintf("%s:%s", t.Service, t.Method))
+			targets = append(targets, strings.TrimSuffix(fmt.Sprintf("%s:%s", t.Service, t.Method), ":"))
 		}
 		all = append(all, m.Addr.String()+"="+strings.Join(targets, "+"))
 	}
@@ -27,17 +27,18 @@ func TestFromConfigMap(t *testing.T) {
 	for _, tc := range []struct {
 		name, key, value, want string
 	}{
-		{"as kube-keepalived-vip has it", "10.4.0.50", "default/echoheaders", "10.4.0.50=default/echoheaders:NAT"},
+		{"as kube-keepalived-vip has it", "10.4.0.50", "default/echoheaders", "10.4.0.50=default/echoheaders"},
 		{"a method", "10.4.0.50", "default/echoheaders:DR", "10.4.0.50=default/echoheaders:DR"},
+		{"the methods", "10.4.0.50", "a/b:NAT,c/d:TUN", "10.4.0.50=a/b:NAT+c/d:TUN"},
 		{"a method in small letters, spaces", "10.4.0.50", " default/echoheaders : proxy ", "10.4.0.50=default/echoheaders:PROXY"},
 		{"the address alone", "10.4.0.50", "", "10.4.0.50="},
-		{"several Services by comma and newline", "10.4.0.50", "a/b, c/d:DR\n\n# a remark\ne/f\n", "10.4.0.50=a/b:NAT+c/d:DR+e/f:NAT"},
-		{"one Service twice", "10.4.0.50", "a/b,a/b:DR", "10.4.0.50=a/b:NAT"},
-		{"a key with a number", "1-10.4.0.50", "a/b", "10.4.0.50=a/b:NAT"},
-		{"an IPv6 key", "2001-0db8-0000-0000-0000-0000-0000-0010", "a/b", "2001:db8::10=a/b:NAT"},
-		{"a short IPv6 key", "2001-db8--10", "a/b", "2001:db8::10=a/b:NAT"},
-		{"the address on the value's side", "web", "2001:db8::10=a/b\n2001-db8--11 = c/d:DR, 10.4.0.50=", "10.4.0.50= 2001:db8::10=a/b:NAT 2001:db8::11=c/d:DR"},
-		{"a key with an address, a line with its own", "10.4.0.50", "a/b\n2001:db8::10=a/b", "10.4.0.50=a/b:NAT 2001:db8::10=a/b:NAT"},
+		{"several Services by comma and newline", "10.4.0.50", "a/b, c/d:DR\n\n# a remark\ne/f\n", "10.4.0.50=a/b+c/d:DR+e/f"},
+		{"one Service twice", "10.4.0.50", "a/b,a/b:DR", "10.4.0.50=a/b"},
+		{"a key with a number", "1-10.4.0.50", "a/b", "10.4.0.50=a/b"},
+		{"an IPv6 key", "2001-0db8-0000-0000-0000-0000-0000-0010", "a/b", "2001:db8::10=a/b"},
+		{"a short IPv6 key", "2001-db8--10", "a/b", "2001:db8::10=a/b"},
+		{"the address on the value's side", "web", "2001:db8::10=a/b\n2001-db8--11 = c/d:DR, 10.4.0.50=", "10.4.0.50= 2001:db8::10=a/b 2001:db8::11=c/d:DR"},
+		{"a key with an address, a line with its own", "10.4.0.50", "a/b\n2001:db8::10=a/b", "10.4.0.50=a/b 2001:db8::10=a/b"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			got, err := FromConfigMap(map[string]string{tc.key: tc.value})
@@ -50,20 +51,20 @@ func TestFromConfigMap(t *testing.T) {
 
 func TestOneAddressOfTwoKeysIsOneMapping(t *testing.T) {
 	got, err := FromConfigMap(map[string]string{"10.4.0.50": "a/b", "more": "10.4.0.50=c/d"})
-	if err != nil || show(got) != "10.4.0.50=a/b:NAT+c/d:NAT" || strings.Join(got[0].Keys, " ") != "10.4.0.50 more" {
+	if err != nil || show(got) != "10.4.0.50=a/b+c/d" || strings.Join(got[0].Keys, " ") != "10.4.0.50 more" {
 		t.Errorf("%+v, %v", got, err)
 	}
 }
 
 func TestABadLineCostsNoOtherLineAnything(t *testing.T) {
 	got, err := FromConfigMap(map[string]string{
-		"10.4.0.50":  "a/b\nnonsense\nc/d:TUN\ne/f",
+		"10.4.0.50":  "a/b\nnonsense\nc/d:GRE\ne/f",
 		"10.4.0.500": "a/b",
 		"10.4.0.51":  "g/h",
 		"web":        "nowhere=a/b",
 		"empty":      "",
 	})
-	if show(got) != "10.4.0.50=a/b:NAT+e/f:NAT 10.4.0.51=g/h:NAT" || !got[0].Unsure || got[1].Unsure {
+	if show(got) != "10.4.0.50=a/b+e/f 10.4.0.51=g/h" || !got[0].Unsure || got[1].Unsure {
 		t.Errorf("%+v", got)
 	}
 	joined, ok := err.(interface{ Unwrap() []error })

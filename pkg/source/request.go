@@ -34,6 +34,7 @@ type Request struct {
 	Share *v1alpha1.Share
 
 	ports        []corev1.ServicePort
+	settings     v1alpha1.Frontend
 	sourceRanges []netip.Prefix
 }
 
@@ -67,10 +68,11 @@ func (r Rules) Request(svc *corev1.Service) (Request, error) {
 	if len(request.ports) == 0 {
 		return Request{}, &Error{"spec.ports", "", "has no port", "add the ports that are to answer on the address"}
 	}
-	var errs [3]error
+	var errs [4]error
 	errs[0] = request.readAddresses(asked.addresses)
 	request.sourceRanges, errs[1] = sourceRanges(svc)
 	request.Share, errs[2] = asked.share(svc)
+	request.settings, errs[3] = settings(svc)
 	if err := errors.Join(errs[:]...); err != nil {
 		return Request{}, err
 	}
@@ -131,7 +133,7 @@ func (r *Request) readAddresses(asked value) error {
 
 // Frontends that the Service puts on its address of a family, ordered by port and protocol.
 func (r Request) Frontends(family corev1.IPFamily) []v1alpha1.Frontend {
-	return frontends(v1alpha1.Frontend{
-		Service: r.Service, Share: r.Share, SourceRanges: rangesOf(r.sourceRanges, family),
-	}, r.ports)
+	like := r.settings
+	like.Service, like.Share, like.SourceRanges = r.Service, r.Share, rangesOf(r.sourceRanges, family)
+	return frontends(like, r.ports)
 }

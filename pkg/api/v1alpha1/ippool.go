@@ -158,6 +158,9 @@ const (
 // +kubebuilder:validation:Enum=rr;wrr;lc;wlc;lblc;lblcr;dh;sh;sed;nq;fo;ovf;mh
 type Scheduler string
 
+// Schedulers are the names that a Scheduler may have.
+var Schedulers = []Scheduler{"rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "sed", "nq", "fo", "ovf", "mh"}
+
 // AddressRange is a CIDR, a range "first-last", or a single address.
 //
 // +kubebuilder:validation:MinLength=2
