@@ -76,7 +76,7 @@ func TestABadLineCostsNoOtherLineAnything(t *testing.T) {
 			t.Errorf("%v names no key or remedy", e)
 		}
 	}
-	for _, part := range []string{`key "10.4.0.50": "nonsense" names no Service: write namespace/service`, `forwarding method "TUN"`,
+	for _, part := range []string{`key "10.4.0.50": "nonsense" names no Service: write namespace/service`, `forwarding method "GRE"`,
 		`key "10.4.0.500": "a/b" has no address`, `key "web"`, `key "empty"`, "write an IPv4 address"} {
 		if !strings.Contains(err.Error(), part) {
 			t.Errorf("%v does not say %q", err, part)
