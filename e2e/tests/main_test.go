@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/fairlead/fairlead/e2e/cluster"
@@ -74,9 +75,15 @@ func pool(t testing.TB, s *scenario.Scenario) {
 // the test, and the test fails if anything is left.
 func web(t testing.TB, s *scenario.Scenario, name string, nodes ...string) []netip.Addr {
 	t.Helper()
+	return webAs(t, s, name, func(*corev1.Service) {}, nodes...)
+}
+
+// webAs is web with a Service that is changed before it is created.
+func webAs(t testing.TB, s *scenario.Scenario, name string, change func(*corev1.Service), nodes ...string) []netip.Addr {
+	t.Helper()
 	ctx := within(t.Context(), t)
 	must(t, s.AddWebPods(ctx, name, nodes...))
-	_, err := s.CreateService(ctx, scenario.Service(name))
+	_, err := s.CreateService(ctx, scenario.Service(name, change))
 	must(t, err)
 	addresses, err := s.Addresses(ctx, name, 2)
 	must(t, err)

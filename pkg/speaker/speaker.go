@@ -69,6 +69,7 @@ type Speaker struct {
 	datapath *Datapath
 	reporter *reporter
 	checks   *checks
+	ports    *nodeHealth
 	kick     chan struct{}
 
 	interfacesChanged atomic.Bool
@@ -85,7 +86,7 @@ type lease struct{ addrs map[netip.Addr]bool }
 
 // New makes a Speaker. Nothing is sent or changed yet. The announcer in the kernel asks MayAnnounce.
 func New(config Config) (*Speaker, error) {
-	s := &Speaker{config: config, kick: make(chan struct{}, 1)}
+	s := &Speaker{config: config, ports: newNodeHealth(), kick: make(chan struct{}, 1)}
 	s.interfacesChanged.Store(true)
 	watcher, err := kube.NewWatcher(config.Clients, s.Notify)
 	if err != nil {
@@ -146,6 +147,7 @@ func (s *Speaker) Run(ctx context.Context) error {
 	work.Go(func() { s.fence(working) })
 	work.Go(func() { s.reporter.run(working) })
 	work.Go(func() { s.checks.checker.Run(working) })
+	work.Go(func() { s.ports.run(working) })
 	err := s.loop(working, failed)
 	stop()
 	work.Wait()
@@ -224,8 +226,10 @@ func (s *Speaker) reconcile(ctx context.Context) error {
 	for _, name := range status.Hold {
 		held[name] = true
 	}
-	result := plan.Node(s.snapshot(vips, machines, held))
+	snapshot := s.snapshot(vips, machines, held)
+	result := plan.Node(snapshot)
 	s.checks.follow(result)
+	s.ports.follow(snapshot)
 	s.setHeld(result.State.Bindings)
 	outcome, err := s.datapath.Apply(ctx, result.State, status.Settled)
 	if outcome.Writes > 0 {

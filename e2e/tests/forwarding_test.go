@@ -1,0 +1,160 @@
+package tests
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/fairlead/fairlead/e2e/cluster"
+	"github.com/fairlead/fairlead/e2e/scenario"
+	"github.com/fairlead/fairlead/pkg/api/v1alpha1"
+	"github.com/fairlead/fairlead/pkg/source"
+)
+
+// ingress are the nodes that are backends of the tests of forwarding, each with a server of its own.
+var ingress = v1alpha1.Backends{Kind: v1alpha1.BackendNodes, NodeSelector: &metav1.LabelSelector{
+	MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "kubernetes.io/hostname", Operator: "In", Values: []string{"n1", "n2"}}},
+}}
+
+// wantSeen asks 24 times: every ingress node must answer, and see the host that asks by its own address.
+func wantSeen(t *testing.T, s *scenario.Scenario, host string, addr netip.Addr) {
+	t.Helper()
+	own := nodeAddress(t, s, host, addr.Is4())
+	by := map[string]bool{}
+	for range 24 {
+		name, seen, _ := strings.Cut(answers(t, s, host, addr, 80), " ")
+		by[name] = true
+		if seen != own.String() {
+			t.Errorf("%s asked by %s: %s saw %s, want %s", addr, host, name, seen, own)
+		}
+	}
+	if !by["n1"] || !by["n2"] {
+		t.Errorf("%s asked 24 times by %s was answered by %v, not by both nodes", addr, host, by)
+	}
+}
+
+func TestNodesThatHaveTheVIPSeeTheClient(t *testing.T) {
+	s, ctx := connect(t)
+	for _, node := range []string{"n1", "n2"} {
+		serve(t, s, node, "http:80")
+	}
+	for _, forwarding := range []v1alpha1.Forwarding{v1alpha1.ForwardDirect, v1alpha1.ForwardTunnel} {
+		t.Run(string(forwarding), func(t *testing.T) {
+			poolWith(t, s, func(spec *v1alpha1.IPPoolSpec) { spec.Backends, spec.Forwarding = ingress.DeepCopy(), forwarding })
+			for _, addr := range web(t, s, strings.ToLower(string(forwarding))) {
+				holder, err := s.Holder(within(ctx, t), addr, "")
+				must(t, err)
+				for _, host := range []string{"client", "far", "n3"} {
+					if host != holder { // whose own processes would send from the VIP to the VIP
+						wantSeen(t, s, host, addr)
+					}
+				}
+				must(t, s.Fault(ctx, cluster.StopSpeaker, holder))
+				_, err = s.Holder(within(ctx, t), addr, holder)
+				must(t, err)
+				must(t, s.Fault(ctx, cluster.StartSpeaker, holder))
+				for _, host := range []string{"client", "far"} { // the old holder is a backend as before
+					wantSeen(t, s, host, addr)
+				}
+			}
+		})
+	}
+}
+
+func TestNodesBehindTheHolderSeeTheVIP(t *testing.T) {
+	s, _ := connect(t)
+	poolWith(t, s, func(spec *v1alpha1.IPPoolSpec) {
+		spec.Backends = ingress.DeepCopy()
+		spec.Backends.Port = 8080
+		spec.NodeSelector = &metav1.LabelSelector{MatchLabels: map[string]string{"kubernetes.io/hostname": "n3"}}
+	})
+	for _, node := range []string{"n1", "n2"} {
+		serve(t, s, node, "http:8080")
+	}
+	for _, addr := range web(t, s, "translated") {
+		for _, host := range []string{"client", "far", "n1", "n2"} {
+			if by := answers(t, s, host, addr, 80); !strings.HasSuffix(by, " "+addr.String()) && host != "n1" && host != "n2" {
+				t.Errorf("%s asked by %s: %q, want a node that sees the VIP", addr, host, by)
+			}
+		}
+		if by, own := answers(t, s, "n3", addr, 80), nodeAddress(t, s, "n3", addr.Is4()); !strings.HasSuffix(by, " "+own.String()) {
+			t.Errorf("%s asked by its holder: %q, want a node that sees %s", addr, by, own)
+		}
+	}
+}
+
+func TestForwardingThatCannotBeIsMasqueradedAndTold(t *testing.T) {
+	s, _ := connect(t)
+	pool(t, s)
+	addresses := webAs(t, s, "pods-by-tunnel", func(svc *corev1.Service) {
+		svc.Annotations = map[string]string{source.AnnotationForwarding: "tunnel"}
+	}, "n1")
+	for _, addr := range addresses {
+		answers(t, s, "client", addr, 80)
+		event(t, s, "VIP", source.VIPName(addr), "port 80/TCP is masqueraded: forwarding Tunnel leaves the port as it is, and backend ", "use one port for both")
+	}
+}
+
+func TestAServiceChoosesItsBackends(t *testing.T) {
+	s, ctx := connect(t)
+	name := poolWith(t, s, func(*v1alpha1.IPPoolSpec) {})
+	serve(t, s, "n2", "http:8080")
+	addresses := webAs(t, s, "chooses", func(svc *corev1.Service) {
+		svc.Annotations = map[string]string{
+			source.AnnotationBackend: "nodes", source.AnnotationBackendPort: "8080", source.AnnotationBackendNodes: "kubernetes.io/hostname=n2",
+			source.AnnotationScheduler: "wlc",
+		}
+	}, "n1")
+	event(t, s, "Service", "chooses", "IPPool "+name+": add Nodes to its spec.serviceBackends")
+	for _, addr := range addresses {
+		if by := answers(t, s, "client", addr, 80); !strings.HasPrefix(by, "chooses-1 ") {
+			t.Errorf("%s is answered by %q, want the pod until the pool allows nodes", addr, by)
+		}
+	}
+	_, err := s.Fairlead.FairleadV1alpha1().IPPools().Patch(ctx, name, types.MergePatchType, []byte(`{"spec":{"serviceBackends":["Nodes"]}}`), metav1.PatchOptions{})
+	must(t, err)
+	for _, addr := range addresses {
+		wantServer(t, s, []string{"n3"}, addr, "wlc", always(map[netip.AddrPort]int{netip.AddrPortFrom(nodeAddress(t, s, "n2", addr.Is4()), 8080): 1}))
+		must(t, scenario.Until(within(ctx, t), func() error {
+			if by := answers(t, s, "client", addr, 80); !strings.HasPrefix(by, "n2 ") {
+				return fmt.Errorf("%s is answered by %q, want n2", addr, by)
+			}
+			return nil
+		}))
+	}
+}
+
+func TestAClientKeepsItsBackend(t *testing.T) {
+	s, ctx := connect(t)
+	pool(t, s)
+	addresses := webAs(t, s, "affine", func(svc *corev1.Service) {
+		seconds := int32(120)
+		svc.Spec.SessionAffinity = corev1.ServiceAffinityClientIP
+		svc.Spec.SessionAffinityConfig = &corev1.SessionAffinityConfig{ClientIP: &corev1.ClientIPConfig{TimeoutSeconds: &seconds}}
+	}, "n1", "n2", "n3")
+	for _, addr := range addresses {
+		before := answerers(t, s, "client", addr)
+		if len(before) != 1 {
+			t.Errorf("%s asked 24 times by one client was answered by %v", addr, before)
+		}
+		holder, err := s.Holder(within(ctx, t), addr, "")
+		must(t, err)
+		out, err := s.Output(ctx, holder, "ipvsadm", "-Ln", "-t", netip.AddrPortFrom(addr, 80).String())
+		must(t, err)
+		if !strings.Contains(out, "mh (mh-fallback) persistent 120") {
+			t.Errorf("IPVS has\n%s", out)
+		}
+		must(t, s.Fault(ctx, cluster.StopSpeaker, holder))
+		_, err = s.Holder(within(ctx, t), addr, holder)
+		must(t, err)
+		must(t, s.Fault(ctx, cluster.StartSpeaker, holder))
+		if after := answerers(t, s, "client", addr); fmt.Sprint(after) != fmt.Sprint(before) {
+			t.Errorf("%s was answered by %v, and after its move by %v", addr, before, after)
+		}
+	}
+}

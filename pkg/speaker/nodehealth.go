@@ -1,0 +1,181 @@
+package speaker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/klog/v2"
+
+	"github.com/fairlead/fairlead/pkg/api/v1alpha1"
+	"github.com/fairlead/fairlead/pkg/plan"
+)
+
+// A Service with externalTrafficPolicy Local has a healthCheckNodePort, at which every node says how many ready pods of the
+// Service it has, for load balancers outside the cluster that pick nodes. kube-proxy or what replaces it serves it; on a node
+// where nothing does, the speaker.
+const (
+	// kubeProxyHealth is the port of kube-proxy's own health (--healthz-bind-address). Where it is open the ports are kube-proxy's,
+	// those too that it has not opened yet.
+	kubeProxyHealth = 10256
+	// unserved is how long nobody must have listened on a port before the speaker does, so that it does not come between a
+	// starting node's other programs and their ports.
+	unserved = 30 * time.Second
+	// lookEvery is how often it looks.
+	lookEvery = time.Second
+)
+
+// nodeHealth serves healthCheckNodePorts that nobody else serves.
+type nodeHealth struct {
+	open func(port int32) bool // whether something listens on a port of this node
+	now  func() time.Time
+
+	mu   sync.Mutex
+	want map[int32]localPods
+
+	servers map[int32]*http.Server // used by run alone, as is since
+	since   map[int32]time.Time    // when a port was first found unserved
+}
+
+// localPods is what a healthCheckNodePort tells.
+type localPods struct {
+	service types.NamespacedName
+	count   int
+}
+
+func newNodeHealth() *nodeHealth {
+	return &nodeHealth{open: isOpen, now: time.Now, servers: map[int32]*http.Server{}, since: map[int32]time.Time{}}
+}
+
+// follow takes what is to be told now.
+func (h *nodeHealth) follow(snapshot plan.Snapshot) {
+	want := map[int32]localPods{}
+	for _, vip := range snapshot.VIPs {
+		for _, frontend := range vip.Spec.Frontends {
+			if port := frontend.HealthCheckNodePort; port != 0 && want[port].service.Name == "" {
+				service := serviceName(frontend)
+				want[port] = localPods{service: service, count: plan.LocalPods(snapshot.Slices(service), snapshot.Node)}
+			}
+		}
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.want = want
+}
+
+func serviceName(frontend v1alpha1.Frontend) types.NamespacedName {
+	return types.NamespacedName{Namespace: frontend.Service.Namespace, Name: frontend.Service.Name}
+}
+
+func (h *nodeHealth) pods(port int32) (localPods, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	pods, wanted := h.want[port]
+	return pods, wanted
+}
+
+// run serves until the context ends.
+func (h *nodeHealth) run(ctx context.Context) {
+	ticker := time.NewTicker(lookEvery)
+	defer ticker.Stop()
+	defer h.closeUnless(func(int32) bool { return false })
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			h.look(ctx)
+		}
+	}
+}
+
+// look opens and closes ports.
+func (h *nodeHealth) look(ctx context.Context) {
+	h.mu.Lock()
+	ports := make([]int32, 0, len(h.want))
+	for port := range h.want {
+		ports = append(ports, port)
+	}
+	h.mu.Unlock()
+	proxied := len(ports) > 0 && h.open(kubeProxyHealth)
+	h.closeUnless(func(port int32) bool { _, wanted := h.pods(port); return wanted && !proxied })
+	for port := range h.since {
+		if _, wanted := h.pods(port); !wanted || proxied {
+			delete(h.since, port)
+		}
+	}
+	if proxied {
+		return
+	}
+	for _, port := range ports {
+		switch {
+		case h.servers[port] != nil:
+		case h.open(port):
+			delete(h.since, port)
+		case h.since[port].IsZero():
+			h.since[port] = h.now()
+		case h.now().Sub(h.since[port]) >= unserved:
+			h.serve(ctx, port)
+		}
+	}
+}
+
+func (h *nodeHealth) serve(ctx context.Context, port int32) {
+	logger := klog.FromContext(ctx).WithValues("healthCheckNodePort", port)
+	listener, err := net.Listen("tcp", ":"+strconv.Itoa(int(port)))
+	if err != nil {
+		logger.V(2).Info("Cannot serve it", "error", err) // somebody was faster
+		delete(h.since, port)
+		return
+	}
+	server := &http.Server{Handler: h.handler(port), ReadHeaderTimeout: 5 * time.Second}
+	h.servers[port] = server
+	logger.Info("Nothing else serves it on this node: the speaker does")
+	go func() {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			logger.Error(err, "Cannot go on serving it")
+		}
+	}()
+}
+
+func (h *nodeHealth) closeUnless(stays func(port int32) bool) {
+	for port, server := range h.servers {
+		if !stays(port) {
+			_ = server.Close() // it has no state
+			delete(h.servers, port)
+		}
+	}
+}
+
+// handler answers as kube-proxy does (k8s.io/kubernetes/pkg/proxy/healthcheck): 200 with pods, 503 without.
+func (h *nodeHealth) handler(port int32) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		pods, _ := h.pods(port)
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		w.Header().Set("X-Load-Balancing-Endpoint-Weight", strconv.Itoa(pods.count))
+		if pods.count == 0 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+		_, _ = fmt.Fprintf(w, `{"service":{"namespace":%q,"name":%q},"localEndpoints":%d,"serviceProxyHealthy":true}`+"\n",
+			pods.service.Namespace, pods.service.Name, pods.count) // a client that went away needs no answer
+	})
+}
+
+// isOpen reports whether something listens on a port of this node's own addresses.
+func isOpen(port int32) bool {
+	for _, host := range []string{"127.0.0.1", "::1"} {
+		conn, err := net.DialTimeout("tcp", net.JoinHostPort(host, strconv.Itoa(int(port))), time.Second)
+		if err == nil {
+			_ = conn.Close() // it opened: that was the question
+			return true
+		}
+	}
+	return false
+}
