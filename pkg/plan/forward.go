@@ -50,10 +50,7 @@ func isNode(frontend *v1alpha1.Frontend, machines []Machine, m member) bool {
 }
 
 // own reports whether an address is one of this node's.
-func (s *Snapshot) own(addr netip.Addr) bool {
-	i := slices.IndexFunc(s.Machines, func(machine Machine) bool { return machine.Name == s.Node })
-	return i >= 0 && slices.Contains(s.Machines[i].Addresses, addr)
-}
+func (s *Snapshot) own(addr netip.Addr) bool { return slices.Contains(s.addresses, addr) }
 
 // receiver is what this node is to a server as one of its backends, nil if it is none. What it is sent for the VIP is for its
 // sockets: its IPVS would send it on, in a circle.

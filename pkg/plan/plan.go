@@ -34,6 +34,8 @@ type Snapshot struct {
 	Held map[string]bool
 	// Down reports whether the health checks of a target say that it is down. Nil: nothing is.
 	Down func(model.Target) bool
+
+	addresses []netip.Addr // of this node, among those of Machines
 }
 
 // Result is the wanted state with what users ask about it.
@@ -62,6 +64,9 @@ type Checked struct {
 
 // Node computes the state of the node that the snapshot was taken on.
 func Node(snapshot Snapshot) Result {
+	if i := slices.IndexFunc(snapshot.Machines, func(m Machine) bool { return m.Name == snapshot.Node }); i >= 0 {
+		snapshot.addresses = snapshot.Machines[i].Addresses
+	}
 	out := Result{Backends: map[string]Count{}, Checked: map[string][]Checked{}, Problems: map[string]error{}}
 	for _, vip := range snapshot.VIPs {
 		if err := out.add(&snapshot, vip); err != nil {
