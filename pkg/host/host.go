@@ -31,14 +31,19 @@ type Config struct {
 	Proc string
 	// IPv6 says that there are IPv6 VIPs.
 	IPv6 bool
+	// Isolated says that the datapath is to be in a network namespace of its own.
+	Isolated bool
 	// IPVS and NFTables try out what the datapath uses, ending in an error that says what is missing. nil is not checked.
 	IPVS, NFTables func() error
+	// Namespace opens the datapath's network namespace, in isolated placement.
+	Namespace func() error
 }
 
 // Bits of the capability sets (linux/capability.h).
 const (
 	capNetAdmin = 12
 	capNetRaw   = 13
+	capSysAdmin = 21
 )
 
 // Check returns a finding for everything that the datapath needs of a node, in a fixed order, the good ones too.
@@ -50,6 +55,16 @@ func Check(cfg Config) []Finding {
 	findings := []Finding{
 		capability(proc, "CAP_NET_ADMIN", capNetAdmin, "to program IPVS and nftables and to bind VIPs"),
 		capability(proc, "CAP_NET_RAW", capNetRaw, "to announce VIPs by ARP and neighbour advertisements"),
+	}
+	if cfg.Isolated {
+		findings = append(findings, capability(proc, "CAP_SYS_ADMIN", capSysAdmin, "to enter the datapath's network namespace"),
+			try(cfg.Namespace, Finding{
+				What: "network namespace", Why: "to keep the datapath apart from the host",
+				Remedy: "mount the host's /run/fairlead, and have a privileged init container with mountPropagation Bidirectional " +
+					"run fairlead-speaker check --placement=isolated, which makes the namespace (manifests/isolated does)",
+			}))
+	}
+	findings = append(findings,
 		try(cfg.IPVS, Finding{
 			What: "IPVS", Why: "to balance connections",
 			Remedy: "load module ip_vs on the node (modprobe ip_vs; a line ip_vs in /etc/modules-load.d keeps it), then start again",
@@ -57,8 +72,7 @@ func Check(cfg Config) []Finding {
 		try(cfg.NFTables, Finding{
 			What: "nftables", Why: "to close the VIPs' other ports and to translate the source of what is forwarded",
 			Remedy: "run a kernel with nf_tables (CONFIG_NF_TABLES_INET), with the program nft in the image",
-		}),
-	}
+		}))
 	if cfg.IPv6 {
 		findings = append(findings, ipv6(proc))
 	}

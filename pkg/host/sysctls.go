@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -21,17 +22,23 @@ const (
 	noConntrack = "connection tracking is not loaded: modprobe nf_conntrack"
 )
 
-// settings that the datapath needs, in the order in which they are written (linux/Documentation/networking/ipvs-sysctl.rst,
-// ip-sysctl.rst, nf_conntrack-sysctl.rst).
-var settings = []setting{
-	{"ipv4/vs/conntrack", "1", "source translation works on conntrack entries", noIPVS},
-	{"ipv4/vs/sloppy_tcp", "1", "a connection that another holder began goes on", noIPVS},
-	{"ipv4/vs/conn_reuse_mode", "1", "a client's reused port is balanced anew", noIPVS},
-	{"ipv4/vs/expire_nodest_conn", "1", "connections of a removed backend end", noIPVS},
-	{"ipv4/vs/expire_quiescent_template", "1", "affinity to a draining backend ends", noIPVS},
-	{"netfilter/nf_conntrack_tcp_be_liberal", "1", "a connection that another holder began is not called invalid", noConntrack},
-	{"ipv4/ip_forward", "1", "packets go on to backends", ""},
-}
+// The settings, in the order in which they are written (linux/Documentation/networking/ipvs-sysctl.rst, ip-sysctl.rst,
+// nf_conntrack-sysctl.rst).
+var (
+	balancing = []setting{
+		{"ipv4/vs/conntrack", "1", "source translation works on conntrack entries", noIPVS},
+		{"ipv4/vs/sloppy_tcp", "1", "a connection that another holder began goes on", noIPVS},
+		{"ipv4/vs/conn_reuse_mode", "1", "a client's reused port is balanced anew", noIPVS},
+		{"ipv4/vs/expire_nodest_conn", "1", "connections of a removed backend end", noIPVS},
+		{"ipv4/vs/expire_quiescent_template", "1", "affinity to a draining backend ends", noIPVS},
+	}
+	forwarding = []setting{
+		{"netfilter/nf_conntrack_tcp_be_liberal", "1", "a connection that another holder began is not called invalid", noConntrack},
+		{"ipv4/ip_forward", "1", "packets go on to backends", ""},
+	}
+	// settings of host placement.
+	settings = slices.Concat(balancing, forwarding)
+)
 
 // forwarding6 is apart: it changes how a host configures itself.
 var forwarding6 = setting{"ipv6/conf/all/forwarding", "1", "packets go on to IPv6 backends", ""}
@@ -43,13 +50,65 @@ type Sysctls struct {
 	Root string
 	// Routes is the namespace's table of IPv6 routes; empty means /proc/thread-self/net/ipv6_route.
 	Routes string
+	// Side is where a datapath in isolated placement is looked at from; empty in host placement.
+	Side Side
+	// Link is the end of the link between the two sides that is on this one.
+	Link string
+	// Record is a file that keeps what the values were that were changed, for Undo; empty keeps nothing.
+	Record string
+}
+
+// Side is one of the two namespaces of isolated placement.
+type Side string
+
+// The sides: the host's own namespace, and the datapath's.
+const (
+	Outside Side = "outside"
+	Inside  Side = "inside"
+)
+
+// wanted are the settings but for those of IPv6 forwarding.
+func (s *Sysctls) wanted() []setting {
+	of := func(path, value, why string) setting {
+		return setting{path: "ipv4/conf/" + path, value: value, why: why}
+	}
+	switch s.Side {
+	case Outside:
+		return append(slices.Clone(forwarding),
+			of(s.Link+"/rp_filter", "2", "what leaves the datapath's namespace may have a client's source address"))
+	case Inside:
+		const comes, goes = "clients of all networks come by the one link", "all leave by the link that they came by"
+		return slices.Concat(balancing, forwarding, []setting{
+			of("all/rp_filter", "0", comes), of(s.Link+"/rp_filter", "0", comes),
+			of("all/send_redirects", "0", goes), of(s.Link+"/send_redirects", "0", goes),
+		})
+	default:
+		return settings
+	}
+}
+
+// Proxy sets what lets the kernel answer at once for VIPs on an interface that are reached by another one.
+func (s *Sysctls) Proxy(name string) error {
+	const delay, answer = "requests for VIPs are answered at once", "neighbour solicitations for VIPs are answered"
+	wanted := []setting{{path: "ipv4/neigh/" + name + "/proxy_delay", value: "0", why: delay}}
+	if _, err := s.read("ipv6/conf/" + name + "/proxy_ndp"); err == nil {
+		wanted = append(wanted,
+			setting{path: "ipv6/neigh/" + name + "/proxy_delay", value: "0", why: delay},
+			setting{path: "ipv6/conf/" + name + "/proxy_ndp", value: "1", why: answer})
+	}
+	for _, setting := range wanted {
+		if _, err := s.set(setting); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Apply reads every sysctl that the datapath needs and writes those that differ. It returns the names of those that it
 // changed, as sysctl(8) writes them. It goes on past one that fails; the errors of all are joined and say what to do.
 // A kernel without IPv6 is left at that.
 func (s *Sysctls) Apply() (changed []string, err error) {
-	changed, err = s.setAll(settings)
+	changed, err = s.setAll(s.wanted())
 	names, err6 := s.forwardIPv6()
 	return append(changed, names...), errors.Join(err, err6)
 }
@@ -141,6 +200,9 @@ func (s *Sysctls) set(want setting) (changed bool, err error) {
 	}
 	if found == want.value {
 		return false, nil
+	}
+	if err := s.note(want.path, found, want.value); err != nil {
+		return false, err
 	}
 	if err := os.WriteFile(s.file(want.path), []byte(want.value+"\n"), 0); err != nil {
 		return false, fail(fmt.Errorf("it is %s and cannot be written: %w", found, err), remedy)
