@@ -1,0 +1,231 @@
+package nft
+
+import (
+	"context"
+	"fmt"
+	"hash/fnv"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"sigs.k8s.io/knftables"
+)
+
+const outsideName = "fairlead-outside"
+
+// Outside is the table "inet fairlead-outside" of the host in isolated placement: it translates the source of what leaves the
+// datapath's namespace, whose addresses nobody else knows, and keeps the host from answering for IPv6 VIPs without leave. Its
+// sets vips4 and vips6 are the record of what is ours on the host. Its methods are as those of Table.
+type Outside struct {
+	nft knftables.Interface
+	cfg OutsideConfig
+}
+
+// OutsideConfig is the link to the namespace: see package isolated.
+type OutsideConfig struct {
+	Link             string     // the host's end
+	Inside4, Inside6 netip.Addr // of the other end
+	Fence            netip.Addr // what the host's own processes come from, on their way in
+	Beat             netip.Addr // datagrams to it keep IPv6 VIPs answering for as many seconds as their port says
+	BeatMax          int
+}
+
+// The sets: the record; the IPv6 ones again, as they are found in a neighbour solicitation; and whether that is answered.
+const (
+	asked = "asked6"
+	live  = "live"
+)
+
+// solicited is the target of a neighbour solicitation (RFC 4861, section 4.3). nft has no name for it before 1.0.7.
+const solicited = "@th,64,128"
+
+var outsideSets = []*knftables.Set{
+	{Name: vips4, Type: "ipv4_addr"},
+	{Name: vips6, Type: "ipv6_addr"},
+	{Name: asked, TypeOf: solicited},
+	{Name: live, Type: "nf_proto", Flags: []knftables.SetFlag{knftables.DynamicFlag, knftables.TimeoutFlag}},
+}
+
+var outsideChains = []*knftables.Chain{
+	{
+		Name: "input", Type: knftables.PtrTo(knftables.FilterType),
+		Hook: knftables.PtrTo(knftables.InputHook), Priority: knftables.PtrTo(knftables.FilterPriority + "-10"),
+	},
+	{
+		Name: "output", Type: knftables.PtrTo(knftables.FilterType),
+		Hook: knftables.PtrTo(knftables.OutputHook), Priority: knftables.PtrTo(knftables.FilterPriority + "-10"),
+	},
+	{
+		Name: "postrouting", Type: knftables.PtrTo(knftables.NATType),
+		Hook: knftables.PtrTo(knftables.PostroutingHook), Priority: knftables.PtrTo(postPriority),
+	},
+	{Name: "beat"},
+}
+
+// rules of the table. Neighbour solicitations are ICMPv6 (58) of type 135.
+func (c OutsideConfig) rules() []rule {
+	rules := []rule{
+		{"input", fmt.Sprintf("meta l4proto 58 icmpv6 type 135 %s @%s meta nfproto != @%s drop", solicited, asked, live), "fence of IPv6 VIPs"},
+		{"output", fmt.Sprintf("ip6 daddr %s meta l4proto 17 jump beat", c.Beat), "prolongs it"},
+		{"postrouting", fmt.Sprintf("ip saddr %s oifname != %q masquerade", c.Inside4, c.Link), "out of the namespace"},
+		{"postrouting", fmt.Sprintf("ip6 saddr %s oifname != %q masquerade", c.Inside6, c.Link), "out of the namespace"},
+		{"postrouting", fmt.Sprintf("ip saddr %s oifname %q masquerade", c.Fence, c.Link), "into the namespace"},
+	}
+	for seconds := 1; seconds <= c.BeatMax; seconds++ {
+		rules = append(rules, rule{
+			"beat", fmt.Sprintf("udp dport %d update @%s { meta nfproto timeout %ds } drop", seconds, live, seconds), "answers so long",
+		})
+	}
+	return rules
+}
+
+// version is a hash of the rules; the sets and chains change with them.
+func (c OutsideConfig) version() string {
+	h := fnv.New32a()
+	fmt.Fprint(h, c.rules())
+	return fmt.Sprintf("%08x", h.Sum32())
+}
+
+// NewOutside checks that nftables can be used.
+func NewOutside(cfg OutsideConfig) (*Outside, error) {
+	nft, err := knftables.New(knftables.InetFamily, outsideName)
+	if err != nil {
+		return nil, fmt.Errorf("nftables cannot be used: %w (needed: the program nft 1.0.6 or later, a kernel with nf_tables for the inet family, CAP_NET_ADMIN)", err)
+	}
+	return &Outside{nft: nft, cfg: cfg}, nil
+}
+
+// Check has the kernel look at all our rules without taking them.
+func (o *Outside) Check(ctx context.Context) error {
+	tx := o.nft.NewTransaction()
+	o.rebuild(tx)
+	if err := o.nft.Check(ctx, tx); err != nil {
+		return fmt.Errorf("the kernel or the program nft refuses a rule that isolated placement needs: %w (needed: nft 1.0.6 or later, nf_tables with NAT)", err)
+	}
+	return nil
+}
+
+func (o *Outside) rebuild(tx *knftables.Transaction) {
+	table := &knftables.Table{Comment: knftables.PtrTo("Fairlead's datapath in a namespace of its own: what of it is on this host")}
+	tx.Add(table) // deleting what is not there fails
+	tx.Delete(&knftables.Table{})
+	tx.Add(table)
+	for _, s := range outsideSets {
+		tx.Add(s)
+	}
+	for _, c := range outsideChains {
+		tx.Add(c)
+	}
+	for _, r := range o.cfg.rules() {
+		tx.Add(&knftables.Rule{Chain: r.chain, Rule: r.text, Comment: knftables.PtrTo(o.comment(r))})
+	}
+}
+
+func (o *Outside) comment(r rule) string {
+	return fmt.Sprintf("%s (rules %s)", r.purpose, o.cfg.version())
+}
+
+// Owned returns the VIPs in the table, sorted. Without the table there are none.
+func (o *Outside) Owned(ctx context.Context) ([]netip.Addr, error) {
+	var owned []netip.Addr
+	for _, set := range []string{vips4, vips6} {
+		elements, err := o.nft.ListElements(ctx, "set", set)
+		if knftables.IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read which VIPs are ours on the host: %w", err)
+		}
+		for _, e := range elements {
+			addr, err := netip.ParseAddr(strings.Join(e.Key, " "))
+			if err != nil {
+				return nil, fmt.Errorf("read which VIPs are ours on the host: set %s of table inet %s: %w", set, outsideName, err)
+			}
+			owned = append(owned, addr)
+		}
+	}
+	slices.SortFunc(owned, netip.Addr.Compare)
+	return owned, nil
+}
+
+// Sync reads the table, makes its record what is wanted, which is sorted, in one transaction, and says whether it had to. A
+// table whose rules are not as they should be is replaced; IPv6 VIPs are then answered again from the next datagram on.
+func (o *Outside) Sync(ctx context.Context, want []netip.Addr) (changed bool, err error) {
+	have, err := o.Owned(ctx)
+	if err != nil {
+		return false, err
+	}
+	intact, err := o.intact(ctx)
+	if err != nil {
+		return false, err
+	}
+	tx := o.nft.NewTransaction()
+	if !intact {
+		o.rebuild(tx)
+		have = nil
+	}
+	for _, addr := range have {
+		if _, wanted := slices.BinarySearchFunc(want, addr, netip.Addr.Compare); !wanted {
+			each(addr, func(e *knftables.Element) { tx.Delete(e) })
+		}
+	}
+	for _, addr := range want {
+		if _, there := slices.BinarySearchFunc(have, addr, netip.Addr.Compare); !there {
+			each(addr, func(e *knftables.Element) { tx.Add(e) })
+		}
+	}
+	if tx.NumOperations() == 0 {
+		return false, nil
+	}
+	if err := o.nft.Run(ctx, tx); err != nil {
+		return false, fmt.Errorf("change nftables table inet %s: %w", outsideName, err)
+	}
+	return true, nil
+}
+
+// each calls f with the elements of an address.
+func each(addr netip.Addr, f func(*knftables.Element)) {
+	f(&knftables.Element{Set: pick(addr, vips4, vips6), Key: []string{addr.String()}})
+	if addr.Is6() {
+		bytes := addr.As16()
+		f(&knftables.Element{Set: asked, Key: []string{fmt.Sprintf("0x%x", bytes[:])}})
+	}
+}
+
+func (o *Outside) intact(ctx context.Context) (bool, error) {
+	rules, err := o.nft.ListRules(ctx, "")
+	if knftables.IsNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read nftables table inet %s: %w", outsideName, err)
+	}
+	var have, want []string
+	for _, r := range rules {
+		have = append(have, r.Chain+": "+comment(r))
+	}
+	for _, r := range o.cfg.rules() {
+		want = append(want, r.chain+": "+o.comment(r))
+	}
+	slices.Sort(have)
+	slices.Sort(want)
+	return slices.Equal(have, want), nil
+}
+
+func comment(r *knftables.Rule) string {
+	if r.Comment == nil {
+		return ""
+	}
+	return *r.Comment
+}
+
+// Delete removes the table. One that is gone is no error.
+func (o *Outside) Delete(ctx context.Context) error {
+	tx := o.nft.NewTransaction()
+	tx.Add(&knftables.Table{}) // deleting what is not there fails
+	tx.Delete(&knftables.Table{})
+	if err := o.nft.Run(ctx, tx); err != nil {
+		return fmt.Errorf("delete nftables table inet %s: %w", outsideName, err)
+	}
+	return nil
+}
