@@ -7,8 +7,8 @@
 // destination added later stands last in the kernel's list, whatever its address, and the table of the scheduler mh depends
 // on that order (15 of 1500 flows moved when it was reversed).
 //
-// A Kernel acts in the network namespace of the thread that calls New, and that namespace is the one its caller must be in
-// whenever it calls a method.
+// A Kernel acts in the network namespace that its Config names, or else in that of the thread that calls New, which is the one
+// its caller must then be in whenever it calls a method.
 package ipvs
 
 import (

@@ -22,6 +22,8 @@ const defaultDeadline = 5 * time.Second
 type Config struct {
 	// Deadline of one call to the kernel; 0 means 5 s.
 	Deadline time.Duration
+	// Namespace is the path of a network namespace; empty means that of the calling thread.
+	Namespace string
 }
 
 // Kernel is the IPVS of a network namespace. Its methods may be called from several goroutines; one call is made at a time.
@@ -34,11 +36,11 @@ type Kernel struct {
 	session *session // nil: to be opened by the next call
 }
 
-// New opens the IPVS of the calling thread's network namespace and proves that it works, since without IPVS in the kernel
+// New opens the IPVS of a network namespace and proves that it works, since without IPVS in the kernel
 // every call of the library but one reports success. The errors wrap ErrNoIPVS or ErrNotPermitted. The library looks for
 // IPVS once in a process: after ErrNoIPVS, load the module and start the process again.
 func New(cfg Config) (*Kernel, error) {
-	k := &Kernel{deadline: cmp.Or(cfg.Deadline, defaultDeadline), open: openHandle}
+	k := &Kernel{deadline: cmp.Or(cfg.Deadline, defaultDeadline), open: func() (handle, error) { return openHandle(cfg.Namespace) }}
 	if err := k.probe(); err != nil {
 		k.Close()
 		return nil, err

@@ -7,6 +7,7 @@ import (
 	"github.com/moby/ipvs"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
+	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -18,13 +19,21 @@ type mixedHandle struct {
 	socket *nl.SocketHandle
 }
 
-// openHandle opens the sockets in the calling thread's network namespace.
-func openHandle() (handle, error) {
-	library, err := ipvs.New("")
+// openHandle opens the sockets in the network namespace at a path, or in the calling thread's if that is empty.
+func openHandle(namespace string) (handle, error) {
+	library, err := ipvs.New(namespace)
 	if err != nil {
 		return nil, err
 	}
-	socket, err := nl.Subscribe(unix.NETLINK_GENERIC)
+	at := netns.None()
+	if namespace != "" {
+		if at, err = netns.GetFromPath(namespace); err != nil {
+			library.Close()
+			return nil, err
+		}
+		defer at.Close()
+	}
+	socket, err := nl.SubscribeAt(at, netns.None(), unix.NETLINK_GENERIC)
 	if err != nil {
 		library.Close()
 		return nil, err

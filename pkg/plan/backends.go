@@ -65,7 +65,7 @@ func (s *Snapshot) members(vip netip.Addr, frontend *v1alpha1.Frontend) ([]membe
 // answersNodePort leaves out nodes that are not to get connections from outside (KEP-1143); those without a pod of a Service
 // with externalTrafficPolicy Local, which drop them; and this one: kube-proxy translates NodePorts in PREROUTING, which a
 // packet to the VIP has passed when IPVS, in LOCAL_IN, gives it the node's own address. It would meet no socket there and be
-// refused.
+// refused. What an isolated datapath sends comes by PREROUTING.
 func (s *Snapshot) answersNodePort(frontend *v1alpha1.Frontend) func(Machine) bool {
 	var local map[string]bool
 	if isLocal(frontend) {
@@ -73,7 +73,7 @@ func (s *Snapshot) answersNodePort(frontend *v1alpha1.Frontend) func(Machine) bo
 	}
 	return func(machine Machine) bool {
 		_, excluded := machine.Labels[labelExclude]
-		return !excluded && machine.Name != s.Node && (local == nil || local[machine.Name])
+		return !excluded && (s.Isolated || machine.Name != s.Node) && (local == nil || local[machine.Name])
 	}
 }
 
@@ -200,9 +200,10 @@ func slicePort(slice *discoveryv1.EndpointSlice, name string, protocol corev1.Pr
 // rest takes the weight of backends at this node's own addresses while it does not hold the VIP. What comes in for a VIP that
 // is bound here IPVS delivers to a socket here. But a standby's IPVS balances what the node's own processes send to the VIP
 // too, and such a packet has its route already: it leaves by the LAN with the node's own address as its destination, and is
-// lost. They get another backend so, and at takeover the scheduler's table is as it was.
+// lost. They get another backend so, and at takeover the scheduler's table is as it was. An isolated datapath sees nothing of
+// what the node's own processes send while the VIP is not here.
 func (s *Snapshot) rest(backends []model.Backend, vip string) {
-	if s.Held[vip] {
+	if s.Held[vip] || s.Isolated {
 		return
 	}
 	for i := range backends {
