@@ -16,7 +16,7 @@ var layers = [][]string{
 	{"pkg/model", "pkg/api/v1alpha1"},
 	{"pkg/plan", "pkg/pool", "pkg/source"},
 	{"pkg/generated", "pkg/convert"},
-	{"pkg/kube", "pkg/election", "pkg/ipvs", "pkg/netif", "pkg/announce", "pkg/nft", "pkg/host", "pkg/health"},
+	{"pkg/kube", "pkg/election", "pkg/ipvs", "pkg/netif", "pkg/announce", "pkg/nft", "pkg/isolated", "pkg/host", "pkg/health"},
 	{"pkg/controller", "pkg/speaker"},
 	{"cmd"},
 }
@@ -24,7 +24,7 @@ var layers = [][]string{
 // owners are the packages that alone may import a module: every kind of kernel state has one room.
 var owners = map[string][]string{
 	"github.com/moby/ipvs":                {"pkg/ipvs"},
-	"github.com/vishvananda/netlink":      {"pkg/netif", "pkg/ipvs", "pkg/host/netnstest"},
+	"github.com/vishvananda/netlink":      {"pkg/netif", "pkg/ipvs", "pkg/isolated", "pkg/host/netnstest"},
 	"sigs.k8s.io/knftables":               {"pkg/nft"},
 	"github.com/mdlayher/packet":          {"pkg/announce"},
 	"github.com/mdlayher/arp":             {"pkg/announce"},

@@ -1,0 +1,197 @@
+package isolated
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// Kernel is the link between a host and its namespace with the VIPs that are reached by it. Its methods may be called from
+// several goroutines; one works at a time.
+type Kernel struct {
+	space   *Space
+	prepare func(name string) error
+
+	mu           sync.Mutex
+	host, inside *netlink.Handle
+	beat         *beat
+	joined       link
+	swept        bool // what an earlier speaker left is known not to live on our fence
+}
+
+// link is the two ends by their indices, and the loopback inside.
+type link struct{ host, inside, loopback int }
+
+// callTimeout ends a request whose answer was lost. A request takes microseconds.
+const callTimeout = 5 * time.Second
+
+// New joins the calling thread's network namespace, the host's, with a space. prepare is called with the name of an interface
+// before VIPs are answered for on it.
+func New(space *Space, prepare func(name string) error) (*Kernel, error) {
+	k := &Kernel{space: space, prepare: prepare, beat: &beat{}}
+	var err error
+	if k.host, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
+		return nil, fmt.Errorf("open a netlink socket for routes and neighbours: %w", err)
+	}
+	k.inside, err = netlink.NewHandleAt(netns.NsHandle(space.file.Fd()), unix.NETLINK_ROUTE)
+	if err != nil {
+		k.Close()
+		return nil, fmt.Errorf("open a netlink socket in network namespace %s: %w", space.path, err)
+	}
+	for _, handle := range []*netlink.Handle{k.host, k.inside} {
+		if err := handle.SetSocketTimeout(callTimeout); err != nil {
+			k.Close()
+			return nil, fmt.Errorf("set the timeout of a netlink socket: %w", err)
+		}
+	}
+	if err := k.join(); err != nil {
+		k.Close()
+		return nil, err
+	}
+	return k, nil
+}
+
+// Close closes the sockets. What is in the kernel stays.
+func (k *Kernel) Close() {
+	k.beat.close()
+	for _, handle := range []*netlink.Handle{k.host, k.inside} {
+		if handle != nil {
+			handle.Close()
+		}
+	}
+}
+
+// linkMTU is the largest a veth takes: what limits packets are the interfaces behind it.
+const linkMTU = 65535
+
+// join makes the link between the namespaces unless it is there, and brings it into line.
+func (k *Kernel) join() error {
+	host, inside, err := k.ends()
+	if err != nil {
+		return err
+	}
+	if host == nil {
+		veth := &netlink.Veth{
+			LinkAttrs: netlink.LinkAttrs{Name: HostLink, MTU: linkMTU}, PeerName: InsideLink, PeerMTU: linkMTU,
+			PeerNamespace: netlink.NsFd(k.space.file.Fd()),
+		}
+		if err := k.host.LinkAdd(veth); err != nil {
+			return fmt.Errorf("add link %s into network namespace %s: %w", HostLink, k.space.path, err)
+		}
+		if host, inside, err = k.ends(); err != nil {
+			return err
+		}
+		if host == nil {
+			return fmt.Errorf("link %s vanished as it was made", HostLink)
+		}
+	}
+	loopback, err := k.inside.LinkByName("lo")
+	if err != nil {
+		return fmt.Errorf("find lo in network namespace %s: %w", k.space.path, err)
+	}
+	k.joined = link{host: host.Attrs().Index, inside: inside.Attrs().Index, loopback: loopback.Attrs().Index}
+	if err := errors.Join(up(k.inside, loopback), up(k.inside, inside), up(k.host, host)); err != nil {
+		return err
+	}
+	return k.address(host, inside)
+}
+
+// ends finds both ends of the link. Ends that do not belong together are removed; then there are none.
+func (k *Kernel) ends() (host, inside netlink.Link, err error) {
+	host, err = find(k.host, HostLink)
+	if err != nil {
+		return nil, nil, err
+	}
+	if inside, err = find(k.inside, InsideLink); err != nil {
+		return nil, nil, err
+	}
+	if host != nil && inside != nil && host.Attrs().ParentIndex == inside.Attrs().Index &&
+		inside.Attrs().ParentIndex == host.Attrs().Index {
+		return host, inside, nil
+	}
+	if host != nil {
+		if err := k.host.LinkDel(host); err != nil {
+			return nil, nil, fmt.Errorf("remove link %s, whose other end is not %s in network namespace %s: %w",
+				HostLink, InsideLink, k.space.path, err)
+		}
+	}
+	if inside != nil {
+		// Its other end may have been the one that was just removed.
+		if err := k.inside.LinkDel(inside); err != nil && !errors.Is(err, unix.ENODEV) {
+			return nil, nil, fmt.Errorf("remove link %s, whose other end is not %s: %w", InsideLink, HostLink, err)
+		}
+	}
+	return nil, nil, nil
+}
+
+// find returns nil for a link that is not there.
+func find(handle *netlink.Handle, name string) (netlink.Link, error) {
+	found, err := handle.LinkByName(name)
+	if errors.As(err, &netlink.LinkNotFoundError{}) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find link %s: %w", name, err)
+	}
+	return found, nil
+}
+
+func up(handle *netlink.Handle, link netlink.Link) error {
+	if link.Attrs().RawFlags&unix.IFF_UP != 0 {
+		return nil
+	}
+	if err := handle.LinkSetUp(link); err != nil {
+		return fmt.Errorf("bring link %s up: %w", link.Attrs().Name, err)
+	}
+	return nil
+}
+
+// forever is a lifetime without end (INFINITY_LIFE_TIME in linux/include/net/addrconf.h).
+const forever = 0xffffffff
+
+// address gives the ends their addresses, and the namespace its way out. The host's own addresses are never to be chosen as a
+// source for anything: of link scope, and deprecated.
+func (k *Kernel) address(host, inside netlink.Link) error {
+	addresses := []struct {
+		handle *netlink.Handle
+		link   netlink.Link
+		addr   *netlink.Addr
+	}{
+		{k.host, host, &netlink.Addr{IPNet: ipNet(Host4), Scope: unix.RT_SCOPE_LINK}},
+		{k.inside, inside, &netlink.Addr{IPNet: ipNet(Inside4)}},
+		{k.host, host, &netlink.Addr{IPNet: ipNet(Host6), Flags: unix.IFA_F_NODAD, ValidLft: forever}},
+		{k.inside, inside, &netlink.Addr{IPNet: ipNet(Inside6), Flags: unix.IFA_F_NODAD}},
+	}
+	for _, a := range addresses {
+		is6 := a.addr.IP.To4() == nil
+		if err := a.handle.AddrReplace(a.link, a.addr); err != nil && !(is6 && noIPv6(err)) {
+			return fmt.Errorf("add address %s to link %s: %w", a.addr.IPNet, a.link.Attrs().Name, err)
+		}
+	}
+	for _, gateway := range []net.IP{Host4.Addr().AsSlice(), Host6.Addr().AsSlice()} {
+		err := k.inside.RouteReplace(&netlink.Route{LinkIndex: inside.Attrs().Index, Gw: gateway, Dst: anywhere(gateway)})
+		if err != nil && !(gateway.To4() == nil && noIPv6(err)) {
+			return fmt.Errorf("route what leaves network namespace %s to %s: %w", k.space.path, gateway, err)
+		}
+	}
+	return nil
+}
+
+// noIPv6 reports whether an error of adding an address or a route means that IPv6 is off.
+func noIPv6(err error) bool {
+	return errors.Is(err, unix.EACCES) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT) ||
+		errors.Is(err, unix.ENETUNREACH)
+}
+
+func anywhere(family net.IP) *net.IPNet {
+	if family.To4() != nil {
+		return &net.IPNet{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)}
+	}
+	return &net.IPNet{IP: net.IPv6zero, Mask: net.CIDRMask(0, 128)}
+}
