@@ -2,9 +2,12 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"path/filepath"
 
 	"github.com/spf13/pflag"
 
+	"github.com/fairlead/fairlead/pkg/host"
 	"github.com/fairlead/fairlead/pkg/kube"
 )
 
@@ -14,7 +17,52 @@ type Config struct {
 	Node           string
 	Namespace      string
 	MetricsAddress string
-	ProcSysNet     string
+	Host           Node
+}
+
+// Node is what the flags say of the node, to serve as to check and clean it up.
+type Node struct {
+	Placement  string
+	ProcSysNet string
+	StateDir   string
+}
+
+// Placements of the datapath.
+const (
+	placementHost     = "host"
+	placementIsolated = "isolated"
+)
+
+// AddFlags adds the flags with their defaults.
+func (n *Node) AddFlags(flags *pflag.FlagSet) {
+	flags.StringVar(&n.Placement, "placement", placementHost,
+		"where the datapath is: host (in the node's network namespace) or isolated (in one of its own)")
+	flags.StringVar(&n.ProcSysNet, "proc-sys-net", "/proc/sys/net",
+		"where the node's /proc/sys/net can be written: a container's own is read-only")
+	flags.StringVar(&n.StateDir, "state-dir", "/run/fairlead",
+		"directory of the node that outlives the speaker: what sysctls were before, the isolated datapath's namespace")
+}
+
+// Validate names the first value that cannot work.
+func (n *Node) Validate() error {
+	if n.Placement != placementHost && n.Placement != placementIsolated {
+		return fmt.Errorf("--placement is %q: set it to %s or %s", n.Placement, placementHost, placementIsolated)
+	}
+	return nil
+}
+
+func (n *Node) isolated() bool { return n.Placement == placementIsolated }
+
+// space is where the isolated datapath's namespace is mounted.
+func (n *Node) space() string { return filepath.Join(n.StateDir, "netns") }
+
+// sysctls are those of one side; of the host in host placement if none is named.
+func (n *Node) sysctls(side host.Side, link string) *host.Sysctls {
+	s := &host.Sysctls{Root: n.ProcSysNet, Side: side, Link: link}
+	if side != host.Inside { // those go with their namespace
+		s.Record = filepath.Join(n.StateDir, "sysctls.json")
+	}
+	return s
 }
 
 // AddFlags adds the flags with their defaults.
@@ -24,8 +72,7 @@ func (c *Config) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&c.Node, "node-name", "", "name of the Node object of this node (required)")
 	flags.StringVar(&c.Namespace, "namespace", "fairlead-system", "namespace of the speakers' Leases")
 	flags.StringVar(&c.MetricsAddress, "metrics-address", ":7473", "address of /metrics, /healthz and /readyz")
-	flags.StringVar(&c.ProcSysNet, "proc-sys-net", "/proc/sys/net",
-		"where the node's /proc/sys/net can be written: a container's own is read-only")
+	c.Host.AddFlags(flags)
 }
 
 // Validate names the first value that cannot work.
@@ -33,6 +80,9 @@ func (c *Config) Validate() error {
 	if c.Node == "" {
 		return errors.New("--node-name is empty: pass the name of this node's Node object " +
 			"(in a pod: fieldRef spec.nodeName)")
+	}
+	if err := c.Host.Validate(); err != nil {
+		return err
 	}
 	return c.Kube.Validate()
 }

@@ -45,11 +45,19 @@ func command() *cobra.Command {
 	}
 	config.AddFlags(root.Flags())
 	kube.AddLogFlags(root.PersistentFlags())
-	root.AddCommand(&cobra.Command{
-		Use:   "cleanup",
-		Short: "Removes what speakers left on this node: VIPs, their IPVS services, the nftables table inet fairlead",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cleanup(cmd.Context()) },
-	})
+	root.AddCommand(cleanupCommand())
 	return root
+}
+
+func cleanupCommand() *cobra.Command {
+	var node Node
+	command := &cobra.Command{
+		Use: "cleanup",
+		Short: "Removes what speakers left on this node, in either placement: VIPs, their IPVS services, nftables tables, " +
+			"the datapath's namespace; and puts sysctls back",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cleanup(cmd.Context(), &node) },
+	}
+	node.AddFlags(command.Flags())
+	return command
 }

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"time"
@@ -15,12 +13,8 @@ import (
 
 	"github.com/fairlead/fairlead/pkg/announce"
 	"github.com/fairlead/fairlead/pkg/election"
-	"github.com/fairlead/fairlead/pkg/host"
-	"github.com/fairlead/fairlead/pkg/ipvs"
 	"github.com/fairlead/fairlead/pkg/kube"
 	"github.com/fairlead/fairlead/pkg/model"
-	"github.com/fairlead/fairlead/pkg/netif"
-	"github.com/fairlead/fairlead/pkg/nft"
 	"github.com/fairlead/fairlead/pkg/speaker"
 )
 
@@ -28,11 +22,14 @@ import (
 func serve(ctx context.Context, config Config) error {
 	logger := klog.FromContext(ctx).WithValues("node", config.Node)
 	ctx = klog.NewContext(ctx, logger)
-	layers, err := openLayers()
+	layers, err := openLayers(ctx, &config.Host)
 	if err != nil {
 		return err
 	}
 	defer layers.close()
+	if err := layers.leaveOther(ctx); err != nil {
+		return err
+	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	clients, leaseClients, err := newClients(config.Kube)
@@ -56,11 +53,9 @@ func serve(ctx context.Context, config Config) error {
 	})
 	agent, err = speaker.New(speaker.Config{
 		Node: config.Node, Namespace: config.Namespace, Clients: clients, LeaseClients: leaseClients, Recorder: recorder,
-		Kernel: speaker.Kernel{
-			Sysctls: &host.Sysctls{Root: config.ProcSysNet}, Table: layers.table, Servers: layers.servers,
-			Addresses: layers.addresses, Announcer: announcer,
-		},
-		WatchInterfaces: layers.addresses.Watch,
+		Kernel:          layers.kernel(announcer),
+		Isolated:        config.Host.isolated(),
+		WatchInterfaces: layers.host.Watch,
 		Timing:          election.DefaultTiming(),
 		Metrics:         speaker.NewMetrics(registry),
 		ElectionMetrics: election.NewMetrics(registry),
@@ -97,54 +92,4 @@ func newClients(config kube.ClientConfig) (all, leases *kube.Clients, err error)
 	rest.Dial = (&net.Dialer{Timeout: dialTimeout, KeepAlive: dialTimeout}).DialContext
 	leases, err = kube.NewClients(rest)
 	return all, leases, err
-}
-
-// layers are the kernel's parts that need to be opened.
-type layers struct {
-	servers   *ipvs.Kernel
-	table     *nft.Table
-	addresses *netif.Kernel
-}
-
-// openLayers checks that this node has what the datapath needs and opens it. Its error lists all that is missing.
-func openLayers() (*layers, error) {
-	var out layers
-	findings := host.Check(host.Config{
-		IPVS:     func() (err error) { out.servers, err = ipvs.New(ipvs.Config{}); return err },
-		NFTables: func() (err error) { out.table, err = nft.New(); return err },
-	})
-	if missing := host.Missing(findings); len(missing) > 0 {
-		out.close()
-		return nil, errors.New(host.Render(missing))
-	}
-	addresses, err := netif.New()
-	if err != nil {
-		out.close()
-		return nil, fmt.Errorf("open the node's interfaces: %w", err)
-	}
-	out.addresses = addresses
-	return &out, nil
-}
-
-func (l *layers) close() {
-	if l.servers != nil {
-		l.servers.Close()
-	}
-	if l.addresses != nil {
-		l.addresses.Close()
-	}
-}
-
-// cleanup removes what speakers left on this node.
-func cleanup(ctx context.Context) error {
-	layers, err := openLayers()
-	if err != nil {
-		return err
-	}
-	defer layers.close()
-	removed, err := speaker.Cleanup(ctx, layers.table, layers.servers, layers.addresses)
-	for _, line := range removed {
-		fmt.Println("removed", line)
-	}
-	return err
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/fairlead/fairlead/pkg/source"
 )
 
-// Gone waits until nothing is left of addresses: no VIP object, no claim, and on no node an address, an IPVS service or an
-// element of an nftables set.
+// Gone waits until nothing is left of addresses: no VIP object, no claim, and on no node an address or what answers for one, an
+// IPVS service or an element of an nftables set.
 func (s *Scenario) Gone(ctx context.Context, addresses ...netip.Addr) error {
 	return Until(ctx, func() error {
 		for _, addr := range addresses {
@@ -50,12 +50,18 @@ func (s *Scenario) Gone(ctx context.Context, addresses ...netip.Addr) error {
 	})
 }
 
+// everywhere runs a command on a node and, in isolated placement, in the datapath's network namespace.
+func everywhere(command string) string {
+	const inside = "/run/fairlead/netns"
+	return fmt.Sprintf("%s; if [ -e %s ]; then nsenter --net=%s sh -c '%s'; fi", command, inside, inside, command)
+}
+
 // Traces lists what a node's kernel knows of addresses.
 func Traces(ctx context.Context, c cluster.Cluster, node string, addresses ...netip.Addr) (traces []string, err error) {
 	for _, look := range []struct{ what, command string }{
-		{"address", "ip -o addr show"},
-		{"IPVS service", "ipvsadm -Ln"},
-		{"nftables element", "nft list table inet fairlead 2>/dev/null || true"},
+		{"address", "ip -o addr show; ip neigh show proxy"},
+		{"IPVS service", everywhere("ipvsadm -Ln")},
+		{"nftables element", everywhere("nft list table inet fairlead 2>/dev/null || true")},
 	} {
 		text, err := c.Output(ctx, node, "sh", "-c", look.command)
 		if err != nil {

@@ -54,6 +54,8 @@ type Config struct {
 	LeaseClients *kube.Clients
 	Recorder     Recorder
 	Kernel       Kernel
+	// Isolated says that the kernel is that of an Isolated.
+	Isolated bool
 	// WatchInterfaces calls back after interfaces or addresses changed, until the context ends.
 	WatchInterfaces func(ctx context.Context, notify func())
 	Timing          election.Timing

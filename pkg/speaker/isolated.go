@@ -1,0 +1,129 @@
+package speaker
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/fairlead/fairlead/pkg/model"
+	"github.com/fairlead/fairlead/pkg/netif"
+	"github.com/fairlead/fairlead/pkg/nft"
+)
+
+// Isolated is a datapath in a network namespace of its own, with what joins it to the host: see package isolated. As a Kernel
+// it is no different from one in the host's namespace.
+type Isolated struct {
+	// Inside runs a function in the namespace. Sysctls and Table work in the calling thread's; Servers know theirs.
+	Inside  func(func() error) error
+	Sysctls Sysctls
+	Table   Table
+	Servers Servers
+	// Outside are the host's sysctls and record of VIPs.
+	OutsideSysctls Sysctls
+	OutsideTable   Record
+	// Interfaces are the host's, VIPs the joint.
+	Interfaces func() ([]netif.Interface, error)
+	VIPs       VIPs
+	// Link is the host's end of the link, which is no interface for VIPs.
+	Link string
+}
+
+// Record is the host's table in isolated placement: see nft.Outside.
+type Record interface {
+	Owned(context.Context) ([]netip.Addr, error)
+	Sync(context.Context, []netip.Addr) (bool, error)
+	Delete(context.Context) error
+}
+
+// VIPs are the addresses that the host hands on: see package isolated.
+type VIPs interface {
+	Bound() ([]model.Binding, error)
+	Bind(model.Binding, time.Duration) error
+	Refresh([]model.Binding, time.Duration) error
+	Unbind(model.Binding) error
+}
+
+// Kernel makes a Kernel of the parts.
+func (i Isolated) Kernel(announcer Announcer) Kernel {
+	return Kernel{
+		Sysctls: bothSysctls{i}, Table: bothTables{i}, Servers: i.Servers,
+		Addresses: hostAddresses{VIPs: i.VIPs, isolated: i}, Announcer: announcer,
+	}
+}
+
+type bothSysctls struct{ Isolated }
+
+func (s bothSysctls) Apply() ([]string, error) {
+	changed, err := s.OutsideSysctls.Apply()
+	if err != nil {
+		return changed, err
+	}
+	err = s.Inside(func() error {
+		inside, err := s.Isolated.Sysctls.Apply()
+		for _, name := range inside {
+			changed = append(changed, name+" (inside)")
+		}
+		if err != nil {
+			return fmt.Errorf("in the datapath's network namespace: %w", err)
+		}
+		return nil
+	})
+	return changed, err
+}
+
+// bothTables keep the record on both sides: a VIP is on the host's from before anything of it exists anywhere.
+type bothTables struct{ Isolated }
+
+func (t bothTables) Owned(ctx context.Context) (owned []netip.Addr, err error) {
+	if owned, err = t.OutsideTable.Owned(ctx); err != nil {
+		return nil, err
+	}
+	err = t.Inside(func() error {
+		inside, err := t.Table.Owned(ctx)
+		owned = append(owned, inside...)
+		return err
+	})
+	slices.SortFunc(owned, netip.Addr.Compare)
+	return slices.Compact(owned), err
+}
+
+func (t bothTables) Sync(ctx context.Context, state nft.State) (changed bool, err error) {
+	if changed, err = t.OutsideTable.Sync(ctx, state.VIPs); err != nil {
+		return changed, err
+	}
+	err = t.Inside(func() error {
+		inside, err := t.Table.Sync(ctx, state)
+		changed = changed || inside
+		return err
+	})
+	return changed, err
+}
+
+func (t bothTables) Apply(ctx context.Context, from, to nft.State) error {
+	if !slices.Equal(from.VIPs, to.VIPs) {
+		if _, err := t.OutsideTable.Sync(ctx, to.VIPs); err != nil {
+			return err
+		}
+	}
+	return t.Inside(func() error { return t.Table.Apply(ctx, from, to) })
+}
+
+func (t bothTables) Delete(ctx context.Context) error {
+	if err := t.Inside(func() error { return t.Table.Delete(ctx) }); err != nil {
+		return err
+	}
+	return t.OutsideTable.Delete(ctx)
+}
+
+// hostAddresses are the host's interfaces, with the VIPs that it hands on.
+type hostAddresses struct {
+	VIPs
+	isolated Isolated
+}
+
+func (a hostAddresses) Interfaces() ([]netif.Interface, error) {
+	interfaces, err := a.isolated.Interfaces()
+	return slices.DeleteFunc(interfaces, func(i netif.Interface) bool { return i.Name == a.isolated.Link }), err
+}
