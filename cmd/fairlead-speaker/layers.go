@@ -102,7 +102,7 @@ func (l *layers) kernel(announcer *announce.Announcer) speaker.Kernel {
 	return speaker.Isolated{
 		Inside: l.space.Do, Sysctls: l.node.sysctls(host.Inside, isolated.InsideLink), Table: l.table, Servers: l.servers,
 		OutsideSysctls: l.outsideSysctls(), OutsideTable: l.outside,
-		Interfaces: l.host.Interfaces, VIPs: l.joint, Link: isolated.HostLink,
+		Interfaces: l.host, VIPs: l.joint, Link: isolated.HostLink,
 	}.Kernel(announcer)
 }
 

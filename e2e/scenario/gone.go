@@ -38,7 +38,7 @@ func (s *Scenario) Gone(ctx context.Context, addresses ...netip.Addr) error {
 			return err
 		}
 		for _, node := range nodes {
-			traces, err := Traces(ctx, s.Cluster, node, addresses...)
+			traces, err := look(ctx, s.Cluster, node, append(kernel, state{"proxy neighbour entry", "ip neigh show proxy"}), addresses)
 			if err != nil {
 				return err
 			}
@@ -50,26 +50,32 @@ func (s *Scenario) Gone(ctx context.Context, addresses ...netip.Addr) error {
 	})
 }
 
-// everywhere runs a command on a node and, in isolated placement, in the datapath's network namespace.
-func everywhere(command string) string {
-	const inside = "/run/fairlead/netns"
-	return fmt.Sprintf("%s; if [ -e %s ]; then nsenter --net=%s sh -c '%s'; fi", command, inside, inside, command)
+// state is a kind of kernel state, with the command that lists it.
+type state struct{ what, command string }
+
+// kernel is what a node may know of an address. An address in isolated placement is one that the host answers for, while the
+// fence holds.
+var kernel = []state{
+	{"address", "ip -o addr show; ip -4 route show dev fl-h 2>/dev/null; " +
+		"if nft list set inet fairlead-outside live 2>/dev/null | grep -q expires; then ip -6 neigh show proxy; fi"},
+	{"IPVS service", everywhere("ipvsadm -Ln")},
+	{"nftables element", everywhere("nft list table inet fairlead 2>/dev/null || true")},
 }
 
 // Traces lists what a node's kernel knows of addresses.
 func Traces(ctx context.Context, c cluster.Cluster, node string, addresses ...netip.Addr) (traces []string, err error) {
-	for _, look := range []struct{ what, command string }{
-		{"address", "ip -o addr show; ip neigh show proxy"},
-		{"IPVS service", everywhere("ipvsadm -Ln")},
-		{"nftables element", everywhere("nft list table inet fairlead 2>/dev/null || true")},
-	} {
-		text, err := c.Output(ctx, node, "sh", "-c", look.command)
+	return look(ctx, c, node, kernel, addresses)
+}
+
+func look(ctx context.Context, c cluster.Cluster, node string, states []state, addresses []netip.Addr) (traces []string, err error) {
+	for _, state := range states {
+		text, err := c.Output(ctx, node, "sh", "-c", state.command)
 		if err != nil {
 			return nil, err
 		}
 		for _, addr := range addresses {
 			if mentions(text, addr) {
-				traces = append(traces, look.what+" "+addr.String())
+				traces = append(traces, state.what+" "+addr.String())
 			}
 		}
 	}

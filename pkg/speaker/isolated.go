@@ -24,7 +24,7 @@ type Isolated struct {
 	OutsideSysctls Sysctls
 	OutsideTable   Record
 	// Interfaces are the host's, VIPs the joint.
-	Interfaces func() ([]netif.Interface, error)
+	Interfaces Interfaces
 	VIPs       VIPs
 	// Link is the host's end of the link, which is no interface for VIPs.
 	Link string
@@ -35,6 +35,12 @@ type Record interface {
 	Owned(context.Context) ([]netip.Addr, error)
 	Sync(context.Context, []netip.Addr) (bool, error)
 	Delete(context.Context) error
+}
+
+// Interfaces are a host's own: see package netif.
+type Interfaces interface {
+	Interfaces() ([]netif.Interface, error)
+	Receive([]model.Receiver) (int, error)
 }
 
 // VIPs are the addresses that the host hands on: see package isolated.
@@ -49,7 +55,7 @@ type VIPs interface {
 func (i Isolated) Kernel(announcer Announcer) Kernel {
 	return Kernel{
 		Sysctls: bothSysctls{i}, Table: bothTables{i}, Servers: i.Servers,
-		Addresses: hostAddresses{VIPs: i.VIPs, isolated: i}, Announcer: announcer,
+		Addresses: hostAddresses{VIPs: i.VIPs, host: i.Interfaces, link: i.Link}, Announcer: announcer,
 	}
 }
 
@@ -72,6 +78,8 @@ func (s bothSysctls) Apply() ([]string, error) {
 	})
 	return changed, err
 }
+
+func (s bothSysctls) Receive() ([]string, error) { return s.OutsideSysctls.Receive() }
 
 // bothTables keep the record on both sides: a VIP is on the host's from before anything of it exists anywhere.
 type bothTables struct{ Isolated }
@@ -120,10 +128,15 @@ func (t bothTables) Delete(ctx context.Context) error {
 // hostAddresses are the host's interfaces, with the VIPs that it hands on.
 type hostAddresses struct {
 	VIPs
-	isolated Isolated
+	host Interfaces
+	link string
 }
 
 func (a hostAddresses) Interfaces() ([]netif.Interface, error) {
-	interfaces, err := a.isolated.Interfaces()
-	return slices.DeleteFunc(interfaces, func(i netif.Interface) bool { return i.Name == a.isolated.Link }), err
+	interfaces, err := a.host.Interfaces()
+	return slices.DeleteFunc(interfaces, func(i netif.Interface) bool { return i.Name == a.link }), err
+}
+
+func (a hostAddresses) Receive(receivers []model.Receiver) (int, error) {
+	return a.host.Receive(receivers)
 }
