@@ -74,7 +74,7 @@ func (l *layers) checks() host.Config {
 func newOutside() (*nft.Outside, error) {
 	return nft.NewOutside(nft.OutsideConfig{
 		Link: isolated.HostLink, Inside4: isolated.Inside4.Addr(), Inside6: isolated.Inside6.Addr(),
-		Fence: isolated.Fence.Addr(), Beat: isolated.Beat, BeatMax: isolated.BeatMax,
+		Beat: isolated.Beat, BeatMax: isolated.BeatMax, Mark: isolated.Mark,
 	})
 }
 

@@ -258,7 +258,7 @@ func (k *Kernel) hostRoute(vip netip.Addr) *netlink.Route {
 	if vip.Is4() {
 		route.Gw, route.Src = Inside4.Addr().AsSlice(), Fence.Addr().AsSlice()
 	} else {
-		route.Gw = Inside6.Addr().AsSlice()
+		route.Gw, route.Src = Inside6.Addr().AsSlice(), Host6.Addr().AsSlice()
 	}
 	return route
 }

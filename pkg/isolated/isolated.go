@@ -5,8 +5,8 @@
 // them. The host has, for each VIP that it holds, a route through a pair of veths into the namespace and a proxy neighbour
 // entry on the interface of the LAN, by which the kernel answers ARP and neighbour solicitations for the VIP.
 //
-// It owns the namespace, the links fl-h and fl-d with all that is on them, every route through fl-h, and the proxy neighbour
-// entries that the caller calls ours. It touches nothing else of the host.
+// It owns the namespace, the links fl-h and fl-d with all that is on them, every route through fl-h, the routing rules of Mark,
+// and the proxy neighbour entries that the caller calls ours. It touches nothing else of the host.
 //
 // # The fence
 //
@@ -20,9 +20,7 @@
 // table of nft.Outside drops those for our VIPs unless a datagram to Beat passed by within the time that its port names.
 package isolated
 
-import (
-	"net/netip"
-)
+import "net/netip"
 
 // Names of the two ends of the link, the host's and the datapath's.
 const (
@@ -33,8 +31,8 @@ const (
 // DefaultPath is where the namespace is mounted. It outlives the speaker, so that the next one finds it as it is.
 const DefaultPath = "/run/fairlead/netns"
 
-// Addresses of the link: link-local ones (RFC 3927) and, since a source address for what leaves the namespace needs a scope no
-// smaller than its destination's (RFC 6724, rule 2), a network of unique local ones (RFC 4193) with a random prefix.
+// Addresses of the link, all in model.IsolatedHosts: link-local ones (RFC 3927) and, since a source address for what leaves the
+// namespace needs a scope no smaller than its destination's (RFC 6724, rule 2), unique local ones (RFC 4193).
 var (
 	Host4   = netip.MustParsePrefix("169.254.74.73/30")
 	Inside4 = netip.MustParsePrefix("169.254.74.74/30")
@@ -42,11 +40,21 @@ var (
 	Inside6 = netip.MustParsePrefix("fd5b:27e6:74d3::2/126")
 )
 
-// Fence is the address of the host whose end takes the routes to IPv4 VIPs with it.
+// Fence is the address of the host whose end takes the routes to IPv4 VIPs with it. The host's own processes come from it.
 var Fence = netip.MustParsePrefix("169.254.74.77/32")
 
 // Beat is where datagrams keep IPv6 VIPs answering for as many seconds as the port says, BeatMax at the most.
 var Beat = Host6.Addr()
+
+// Mark is the bit of conntrack and packet marks by which answers to clients whose address a backend saw find their way back into
+// the namespace, and the number of the routing table that it leads to.
+const (
+	Mark      = 0x2000
+	MarkTable = 7473
+)
+
+// markPriority is that of the rule: after that of the host's own addresses (0).
+const markPriority = 74
 
 // BeatMax is more than any right to announce lasts.
 const BeatMax = 10

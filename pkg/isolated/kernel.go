@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -99,7 +100,10 @@ func (k *Kernel) join() error {
 	if err := errors.Join(up(k.inside, loopback), up(k.inside, inside), up(k.host, host)); err != nil {
 		return err
 	}
-	return k.address(host, inside)
+	if err := k.address(host, inside); err != nil {
+		return err
+	}
+	return k.leadBack()
 }
 
 // ends finds both ends of the link. Ends that do not belong together are removed; then there are none.
@@ -152,20 +156,16 @@ func up(handle *netlink.Handle, link netlink.Link) error {
 	return nil
 }
 
-// forever is a lifetime without end (INFINITY_LIFE_TIME in linux/include/net/addrconf.h).
-const forever = 0xffffffff
-
-// address gives the ends their addresses, and the namespace its way out. The host's own addresses are never to be chosen as a
-// source for anything: of link scope, and deprecated.
+// address gives the ends their addresses, and the namespace its way out.
 func (k *Kernel) address(host, inside netlink.Link) error {
 	addresses := []struct {
 		handle *netlink.Handle
 		link   netlink.Link
 		addr   *netlink.Addr
 	}{
-		{k.host, host, &netlink.Addr{IPNet: ipNet(Host4), Scope: unix.RT_SCOPE_LINK}},
+		{k.host, host, &netlink.Addr{IPNet: ipNet(Host4)}},
 		{k.inside, inside, &netlink.Addr{IPNet: ipNet(Inside4)}},
-		{k.host, host, &netlink.Addr{IPNet: ipNet(Host6), Flags: unix.IFA_F_NODAD, ValidLft: forever}},
+		{k.host, host, &netlink.Addr{IPNet: ipNet(Host6), Flags: unix.IFA_F_NODAD}},
 		{k.inside, inside, &netlink.Addr{IPNet: ipNet(Inside6), Flags: unix.IFA_F_NODAD}},
 	}
 	for _, a := range addresses {
@@ -174,6 +174,9 @@ func (k *Kernel) address(host, inside netlink.Link) error {
 			return fmt.Errorf("add address %s to link %s: %w", a.addr.IPNet, a.link.Attrs().Name, err)
 		}
 	}
+	if err := errors.Join(introduce(k.host, host, inside, Inside4, Inside6), introduce(k.inside, inside, host, Host4, Host6)); err != nil {
+		return err
+	}
 	for _, gateway := range []net.IP{Host4.Addr().AsSlice(), Host6.Addr().AsSlice()} {
 		err := k.inside.RouteReplace(&netlink.Route{LinkIndex: inside.Attrs().Index, Gw: gateway, Dst: anywhere(gateway)})
 		if err != nil && !(gateway.To4() == nil && noIPv6(err)) {
@@ -181,6 +184,47 @@ func (k *Kernel) address(host, inside netlink.Link) error {
 		}
 	}
 	return nil
+}
+
+// introduce tells one end of the other for good: nobody needs to be asked, not even while a new link's addresses are tentative.
+func introduce(handle *netlink.Handle, link, peer netlink.Link, addresses ...netip.Prefix) error {
+	for _, a := range addresses {
+		err := handle.NeighSet(&netlink.Neigh{
+			LinkIndex: link.Attrs().Index, IP: a.Addr().AsSlice(), HardwareAddr: peer.Attrs().HardwareAddr, State: netlink.NUD_PERMANENT,
+		})
+		if err != nil && !(a.Addr().Is6() && noIPv6(err)) {
+			return fmt.Errorf("tell link %s of its other end: %w", link.Attrs().Name, err)
+		}
+	}
+	return nil
+}
+
+// leadBack routes what bears our mark into the namespace.
+func (k *Kernel) leadBack() error {
+	for _, gateway := range []net.IP{Inside4.Addr().AsSlice(), Inside6.Addr().AsSlice()} {
+		is6 := gateway.To4() == nil
+		err := k.host.RouteReplace(&netlink.Route{
+			LinkIndex: k.joined.host, Gw: gateway, Dst: anywhere(gateway), Table: MarkTable, Protocol: protocol,
+		})
+		if err == nil {
+			err = k.host.RuleAdd(rule(is6))
+		}
+		if err != nil && !errors.Is(err, unix.EEXIST) && !(is6 && noIPv6(err)) {
+			return fmt.Errorf("lead answers with mark %#x to %s: %w", Mark, gateway, err)
+		}
+	}
+	return nil
+}
+
+func rule(is6 bool) *netlink.Rule {
+	rule := netlink.NewRule()
+	rule.Family = netlink.FAMILY_V4
+	if is6 {
+		rule.Family = netlink.FAMILY_V6
+	}
+	mask := uint32(Mark)
+	rule.Mark, rule.Mask, rule.Table, rule.Priority = Mark, &mask, MarkTable, markPriority
+	return rule
 }
 
 // noIPv6 reports whether an error of adding an address or a route means that IPv6 is off.

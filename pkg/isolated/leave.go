@@ -27,7 +27,7 @@ func Present(path string) (bool, error) {
 }
 
 // Remove takes away what isolated placement left but its table of nftables: proxy neighbour entries of the VIPs that are ours,
-// the link with its routes, the namespace with all that is in it. It returns a line for each thing removed, and goes on past
+// the link with its routes, the routing rules, the namespace with all that is in it. It returns a line for each thing removed, and goes on past
 // an error.
 func Remove(path string, ours []netip.Addr) (removed []string, err error) {
 	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
@@ -58,6 +58,11 @@ func Remove(path string, ours []netip.Addr) (removed []string, err error) {
 		}
 	}
 	failures = append(failures, err)
+	for _, is6 := range []bool{false, true} {
+		if err := gone(handle.RuleDel(rule(is6))); err != nil && !noIPv6(err) {
+			failures = append(failures, fmt.Errorf("remove the routing rule of mark %#x: %w", Mark, err))
+		}
+	}
 	there, err := Exists(path)
 	if err == nil {
 		err = unmount(path)

@@ -25,9 +25,10 @@ type Outside struct {
 type OutsideConfig struct {
 	Link             string     // the host's end
 	Inside4, Inside6 netip.Addr // of the other end
-	Fence            netip.Addr // what the host's own processes come from, on their way in
 	Beat             netip.Addr // datagrams to it keep IPv6 VIPs answering for as many seconds as their port says
 	BeatMax          int
+	// Mark is a bit that leads answers back, of packet and conntrack marks alike.
+	Mark uint32
 }
 
 // The sets: the record; the IPv6 ones again, as they are found in a neighbour solicitation; and whether that is answered.
@@ -59,6 +60,14 @@ var outsideChains = []*knftables.Chain{
 		Name: "postrouting", Type: knftables.PtrTo(knftables.NATType),
 		Hook: knftables.PtrTo(knftables.PostroutingHook), Priority: knftables.PtrTo(postPriority),
 	},
+	{
+		Name: "prerouting", Type: knftables.PtrTo(knftables.FilterType),
+		Hook: knftables.PtrTo(knftables.PreroutingHook), Priority: knftables.PtrTo(knftables.ManglePriority),
+	},
+	{
+		Name: "answers", Type: knftables.PtrTo(knftables.RouteType),
+		Hook: knftables.PtrTo(knftables.OutputHook), Priority: knftables.PtrTo(knftables.ManglePriority),
+	},
 	{Name: "beat"},
 }
 
@@ -69,7 +78,11 @@ func (c OutsideConfig) rules() []rule {
 		{"output", fmt.Sprintf("ip6 daddr %s meta l4proto 17 jump beat", c.Beat), "prolongs it"},
 		{"postrouting", fmt.Sprintf("ip saddr %s oifname != %q masquerade", c.Inside4, c.Link), "out of the namespace"},
 		{"postrouting", fmt.Sprintf("ip6 saddr %s oifname != %q masquerade", c.Inside6, c.Link), "out of the namespace"},
-		{"postrouting", fmt.Sprintf("ip saddr %s oifname %q masquerade", c.Fence, c.Link), "into the namespace"},
+		// A backend that saw the client's address answers to that, and the namespace is not on the way.
+		{"prerouting", fmt.Sprintf("iifname %q ct direction original ip saddr != %s ip saddr != @%s ct mark set ct mark | %#x", c.Link, c.Inside4, vips4, c.Mark), "clients that backends see"},
+		{"prerouting", fmt.Sprintf("iifname %q ct direction original ip6 saddr != %s ip6 saddr != @%s ct mark set ct mark | %#x", c.Link, c.Inside6, vips6, c.Mark), "clients that backends see"},
+		{"prerouting", fmt.Sprintf("iifname != %q ct direction reply ct mark & %#x == %#x meta mark set meta mark | %#x", c.Link, c.Mark, c.Mark, c.Mark), "answers to them"},
+		{"answers", fmt.Sprintf("ct direction reply ct mark & %#x == %#x meta mark set meta mark | %#x", c.Mark, c.Mark, c.Mark), "answers to them"},
 	}
 	for seconds := 1; seconds <= c.BeatMax; seconds++ {
 		rules = append(rules, rule{

@@ -113,6 +113,22 @@ func (s *Snapshot) inside(vip netip.Addr, source model.Source, backends []model.
 	for _, backend := range backends {
 		out = append(out, netip.PrefixFrom(backend.Addr.Addr(), backend.Addr.Addr().BitLen()))
 	}
+	return append(out, s.isolatedHost(vip)...)
+}
+
+// ownWithin reports whether a prefix has an address of this node.
+func (s *Snapshot) ownWithin(prefix netip.Prefix) bool {
+	i := slices.IndexFunc(s.Machines, func(machine Machine) bool { return machine.Name == s.Node })
+	return i >= 0 && slices.ContainsFunc(s.Machines[i].Addresses, prefix.Contains)
+}
+
+// isolatedHost are the addresses by which this node itself comes to its own isolated datapath.
+func (s *Snapshot) isolatedHost(vip netip.Addr) (out []netip.Prefix) {
+	for _, prefix := range model.IsolatedHosts {
+		if s.Isolated && prefix.Addr().Is4() == vip.Is4() {
+			out = append(out, prefix)
+		}
+	}
 	return out
 }
 

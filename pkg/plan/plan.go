@@ -165,7 +165,7 @@ func (p planned) enter(state *model.NodeState) {
 func (s *Snapshot) frontend(vip string, addr netip.Addr, frontend *v1alpha1.Frontend) (planned, error) {
 	key := model.Frontend{Addr: addr, Port: uint16(frontend.Port), Proto: model.Protocol(frontend.Protocol)}
 	scheduler, errScheduler := schedulerOf(frontend)
-	ranges, errRanges := sourceRanges(key, frontend.SourceRanges)
+	ranges, errRanges := s.sourceRanges(key, frontend.SourceRanges)
 	members, errBackends := s.members(addr, frontend)
 	if err := errors.Join(errScheduler, errRanges, errBackends); err != nil {
 		return planned{}, err
@@ -197,8 +197,9 @@ func (s *Snapshot) frontend(vip string, addr netip.Addr, frontend *v1alpha1.Fron
 
 // sourceRanges are those of the frontend's family. Ranges of the other family alone are an error: nobody of this one may
 // connect, and no range would mean everybody.
-func sourceRanges(frontend model.Frontend, cidrs []string) ([]model.SourceRange, error) {
+func (s *Snapshot) sourceRanges(frontend model.Frontend, cidrs []string) ([]model.SourceRange, error) {
 	var out []model.SourceRange
+	own := false
 	for _, cidr := range cidrs {
 		prefix, err := netip.ParsePrefix(cidr)
 		if err != nil {
@@ -206,6 +207,12 @@ func sourceRanges(frontend model.Frontend, cidrs []string) ([]model.SourceRange,
 		}
 		if prefix.Addr().Is4() == frontend.Addr.Is4() {
 			out = append(out, model.SourceRange{Frontend: frontend, Prefix: prefix.Masked()})
+			own = own || s.ownWithin(prefix)
+		}
+	}
+	if own {
+		for _, prefix := range s.isolatedHost(frontend.Addr) {
+			out = append(out, model.SourceRange{Frontend: frontend, Prefix: prefix})
 		}
 	}
 	if len(cidrs) > 0 && len(out) == 0 {

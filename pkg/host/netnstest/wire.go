@@ -56,6 +56,61 @@ func (l *LAN) Host(addresses ...string) *Space {
 	return s
 }
 
+// Behind makes a namespace with an interface eth0 that has the given addresses, linked to a host that is its gateway, as a pod
+// is to its node. The host has the same link's other end under a name, with the addresses of gateways ("10.1.0.1").
+func (s *Space) Behind(name string, gateways []string, addresses ...string) *Space {
+	pod := New(s.t)
+	s.Do(func() error {
+		veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name}, PeerName: "eth0", PeerNamespace: netlink.NsFd(pod.handle)}
+		if err := netlink.LinkAdd(veth); err != nil {
+			return fmt.Errorf("add a veth pair: %w", err)
+		}
+		return netlink.LinkSetUp(veth)
+	})
+	pod.Do(func() error { return setUp("eth0") })
+	pod.Address("eth0", addresses...)
+	for i, address := range addresses {
+		_, network, err := net.ParseCIDR(address)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		ones, _ := network.Mask.Size()
+		s.Address(name, fmt.Sprintf("%s/%d", gateways[i], ones))
+		pod.Gateway(gateways[i])
+	}
+	return pod
+}
+
+// Gateway adds a default route.
+func (s *Space) Gateway(ip string) {
+	s.t.Helper()
+	s.Do(func() error {
+		gateway := net.ParseIP(ip)
+		anywhere := &net.IPNet{IP: net.IPv6zero, Mask: net.CIDRMask(0, 128)}
+		if gateway.To4() != nil {
+			anywhere = &net.IPNet{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)}
+		}
+		if err := netlink.RouteAdd(&netlink.Route{Dst: anywhere, Gw: gateway}); err != nil {
+			return fmt.Errorf("add a default route by %s: %w", ip, err)
+		}
+		return nil
+	})
+}
+
+// Forget empties the host's neighbour table: whom it asks next it has to look for.
+func (s *Space) Forget() {
+	s.t.Helper()
+	s.Do(func() error {
+		neighbours, err := netlink.NeighList(0, netlink.FAMILY_ALL)
+		for _, n := range neighbours {
+			if n.State&(netlink.NUD_NOARP|netlink.NUD_PERMANENT) == 0 {
+				_ = netlink.NeighDel(&n) // it may have gone by itself
+			}
+		}
+		return err
+	})
+}
+
 // Address adds permanent addresses, without duplicate address detection.
 func (s *Space) Address(name string, addresses ...string) {
 	s.t.Helper()
