@@ -35,7 +35,7 @@ func openLayers(_ context.Context, node *Node) (*layers, error) {
 	findings := host.Check(out.checks())
 	if missing := host.Missing(findings); len(missing) > 0 {
 		out.close()
-		return nil, errors.New(host.Render(missing))
+		return nil, errors.New("this node lacks what Fairlead needs:\n" + host.Render(missing))
 	}
 	if err := out.open(); err != nil {
 		out.close()
@@ -53,9 +53,15 @@ func (l *layers) checks() host.Config {
 		}
 	}
 	return host.Config{
-		Isolated:  true,
-		Namespace: func() (err error) { l.space, err = isolated.Open(l.node.space()); return err },
-		IPVS:      func() (err error) { l.servers, err = ipvs.New(ipvs.Config{Namespace: l.node.space()}); return err },
+		Isolated: true,
+		Namespace: func() (made bool, err error) {
+			there, err := isolated.Exists(l.node.space())
+			if err == nil {
+				l.space, err = isolated.Open(l.node.space())
+			}
+			return !there, err
+		},
+		IPVS: func() (err error) { l.servers, err = ipvs.New(ipvs.Config{Namespace: l.node.space()}); return err },
 		NFTables: func() (err error) {
 			if l.outside, err = newOutside(); err != nil {
 				return err

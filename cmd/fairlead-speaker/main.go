@@ -45,8 +45,26 @@ func command() *cobra.Command {
 	}
 	config.AddFlags(root.Flags())
 	kube.AddLogFlags(root.PersistentFlags())
-	root.AddCommand(cleanupCommand())
+	root.AddCommand(checkCommand(), cleanupCommand())
 	return root
+}
+
+func checkCommand() *cobra.Command {
+	var node Node
+	command := &cobra.Command{
+		Use: "check",
+		Short: "Prepares this node and prints what it needs: ok, fixed, worth a note, or in need of you; " +
+			"the status is 1 if anything needs you",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := node.Validate(); err != nil {
+				return err
+			}
+			return check(cmd.Context(), &node)
+		},
+	}
+	node.AddFlags(command.Flags())
+	return command
 }
 
 func cleanupCommand() *cobra.Command {
@@ -56,7 +74,12 @@ func cleanupCommand() *cobra.Command {
 		Short: "Removes what speakers left on this node, in either placement: VIPs, their IPVS services, nftables tables, " +
 			"the datapath's namespace; and puts sysctls back",
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cleanup(cmd.Context(), &node) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := node.Validate(); err != nil {
+				return err
+			}
+			return cleanup(cmd.Context(), &node)
+		},
 	}
 	node.AddFlags(command.Flags())
 	return command

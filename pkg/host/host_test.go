@@ -47,23 +47,30 @@ func TestCheck(t *testing.T) {
 		says    []string
 	}{
 		"a node that has everything": {
-			cfg: Config{Proc: proc(t, allCaps, noIPv6, "0\n"), IPv6: true, IPVS: works, NFTables: works}, says: []string{"in order: CAP_NET_ADMIN, CAP_NET_RAW, IPVS, nftables, IPv6"},
+			cfg: Config{Proc: proc(t, allCaps, noIPv6, "0\n"), IPVS: works, NFTables: works}, says: []string{"CAP_NET_ADMIN  ok     to program IPVS", "IPv6           ok     for IPv6 VIPs"},
+		},
+		"a node that has everything for isolated placement": {
+			cfg:  Config{Proc: proc(t, allCaps, noIPv6, "0\n"), Isolated: true, Namespace: func() (bool, error) { return true, nil }, IPVS: works, NFTables: works},
+			says: []string{"CAP_SYS_ADMIN      ok", "network namespace  fixed"},
+		},
+		"a process that may not enter the namespace": {
+			cfg:     Config{Proc: proc(t, "0000000000003000"), Isolated: true, Namespace: func() (bool, error) { return false, errors.New("operation not permitted") }},
+			missing: []string{"CAP_SYS_ADMIN", "network namespace"}, says: []string{"found:  operation not permitted", "--placement=isolated"},
 		},
 		"a process without capabilities": {
 			cfg: Config{Proc: proc(t, "0000000000000000")}, missing: []string{"CAP_NET_ADMIN", "CAP_NET_RAW"},
-			says: []string{"this node lacks what Fairlead needs", "remedy: add NET_ADMIN to the container's capabilities", "found:  the effective capabilities are 0x0"},
+			says: []string{"remedy: add NET_ADMIN to the container's capabilities", "found:  the effective capabilities are 0x0"},
 		},
 		"a container with Docker's capabilities": {cfg: Config{Proc: proc(t, "00000000a80425fb")}, missing: []string{"CAP_NET_ADMIN"}},
 		"a kernel without IPVS": {
 			cfg: Config{Proc: proc(t, allCaps), IPVS: broken}, missing: []string{"IPVS"},
-			says: []string{"IPVS: missing; needed to balance connections", "found:  this kernel has no IPVS", "modprobe ip_vs"},
+			says: []string{"IPVS           needs you  to balance connections", "found:  this kernel has no IPVS", "modprobe ip_vs"},
 		},
 		"a kernel without nftables": {cfg: Config{Proc: proc(t, allCaps), NFTables: broken}, missing: []string{"nftables"}},
-		"a kernel without IPv6":     {cfg: Config{Proc: proc(t, allCaps), IPv6: true}, missing: []string{"IPv6"}, says: []string{"the kernel has no IPv6"}},
+		"a kernel without IPv6":     {cfg: Config{Proc: proc(t, allCaps)}, says: []string{"IPv6           note", "the kernel has no IPv6"}},
 		"IPv6 that is disabled": {
-			cfg: Config{Proc: proc(t, allCaps, noIPv6, "1\n"), IPv6: true}, missing: []string{"IPv6"}, says: []string{"net.ipv6.conf.all.disable_ipv6 is 1"},
+			cfg: Config{Proc: proc(t, allCaps, noIPv6, "1\n")}, says: []string{"IPv6           note", "net.ipv6.conf.all.disable_ipv6 is 1"},
 		},
-		"no IPv6 where none is wanted": {cfg: Config{Proc: proc(t, allCaps, noIPv6, "1\n")}},
 		"a status without capabilities": {
 			cfg: Config{Proc: files(t, map[string]string{"self/status": "Name:\tx\n"})}, missing: []string{"CAP_NET_ADMIN", "CAP_NET_RAW"},
 		},
@@ -96,13 +103,23 @@ func FuzzParseCapabilities(f *testing.F) {
 	})
 }
 
-func TestRenderOfAMissingThing(t *testing.T) {
-	got := Render([]Finding{{What: "IPVS", Detail: "no module", Why: "to balance", Remedy: "modprobe ip_vs"}, {What: "nftables", OK: true}})
-	want := `this node lacks what Fairlead needs:
-  IPVS: missing; needed to balance
-      found:  no module
-      remedy: modprobe ip_vs
-in order: nftables
+func TestRender(t *testing.T) {
+	got := Render([]Finding{
+		{What: "IPVS", State: NeedsYou, Detail: "no module", Why: "to balance", Remedy: "modprobe ip_vs"},
+		{What: "nftables", State: OK, Why: "to translate", Remedy: "another kernel"},
+		{What: "sysctl net.ipv4.ip_forward", State: Fixed, Detail: "was 0, is 1", Why: "to forward", Remedy: "sysctl -w"},
+		{What: "IPv6", State: Note, Detail: "none", Why: "for IPv6 VIPs", Remedy: "boot"},
+	})
+	want := `ITEM                        STATE      WHY
+IPVS                        needs you  to balance
+    found:  no module
+    remedy: modprobe ip_vs
+nftables                    ok         to translate
+sysctl net.ipv4.ip_forward  fixed      to forward
+    found:  was 0, is 1
+IPv6                        note       for IPv6 VIPs
+    found:  none
+    remedy: boot
 `
 	if got != want {
 		t.Errorf("got:\n%s\nwant:\n%s", got, want)

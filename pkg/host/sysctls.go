@@ -113,6 +113,31 @@ func (s *Sysctls) Apply() (changed []string, err error) {
 	return append(changed, names...), errors.Join(err, err6)
 }
 
+// Check does what Apply does, and returns a finding for every sysctl.
+func (s *Sysctls) Check() []Finding {
+	var findings []Finding
+	for _, setting := range s.wanted() {
+		before, _ := s.read(setting.path) // set tells of an error
+		finding := attempt(func() (bool, error) { return s.set(setting) }, Finding{What: "sysctl " + dotted(setting.path), Why: setting.why})
+		if finding.State == Fixed {
+			finding.Detail = fmt.Sprintf("was %s, is %s", before, setting.value)
+		}
+		findings = append(findings, finding)
+	}
+	changed, err := s.forwardIPv6()
+	for _, name := range changed {
+		findings = append(findings, Finding{What: "sysctl " + name, State: Fixed, Why: forwarding6.why})
+	}
+	forwarding := Finding{What: "sysctl " + dotted(forwarding6.path), State: OK, Why: forwarding6.why}
+	if err != nil {
+		forwarding.State, forwarding.Detail = NeedsYou, err.Error()
+	}
+	if _, absent := s.read(forwarding6.path); absent == nil && len(changed) == 0 || err != nil {
+		findings = append(findings, forwarding)
+	}
+	return findings
+}
+
 // setAll goes on past a setting that fails.
 func (s *Sysctls) setAll(all []setting) (changed []string, err error) {
 	var failures []error

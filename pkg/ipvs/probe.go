@@ -17,9 +17,25 @@ const probeMark uint32 = 0x0fa17ead
 // library sends its messages to nobody and takes the kernel's empty acknowledgement for success; only reading one service
 // back shows that there is none.
 func (k *Kernel) probe() error {
+	return k.try(model.MaglevByPort)
+}
+
+// Lacking returns those of the named schedulers that the kernel has not got, also when asked to load them.
+func (k *Kernel) Lacking(names []string) (lacking []string, err error) {
+	for _, name := range names {
+		err := k.try(model.Scheduler{Name: name})
+		if errors.Is(err, unix.ENOENT) {
+			lacking = append(lacking, name)
+		} else if err != nil {
+			return nil, err
+		}
+	}
+	return lacking, nil
+}
+
+func (k *Kernel) try(scheduler model.Scheduler) error {
 	service := &ipvs.Service{
-		AddressFamily: unix.AF_INET, Netmask: netmask4, FWMark: probeMark,
-		SchedName: model.MaglevByPort.Name, Flags: model.MaglevByPort.Flags,
+		AddressFamily: unix.AF_INET, Netmask: netmask4, FWMark: probeMark, SchedName: scheduler.Name, Flags: scheduler.Flags,
 	}
 	err := k.call(func(h handle) error {
 		// A service that an earlier process had no time to remove is as good as a new one.
