@@ -138,7 +138,7 @@ func (k *Kernel) Refresh(bindings []model.Binding, lifetime time.Duration) error
 	}
 	some4 := slices.ContainsFunc(bindings, func(b model.Binding) bool { return b.Addr.Is4() })
 	some6 := slices.ContainsFunc(bindings, func(b model.Binding) bool { return b.Addr.Is6() })
-	lapsed := some4 && !fenced || some6 && k.beat.lapsed()
+	lapsed := some4 && !fenced || some6 && k.beat.lapsed() || k.mended
 	if lapsed || !k.swept {
 		if err := k.sweep(bindings); err != nil {
 			return err
@@ -156,6 +156,7 @@ func (k *Kernel) Refresh(bindings []model.Binding, lifetime time.Duration) error
 		for _, b := range bindings {
 			failures = append(failures, k.bind(b))
 		}
+		k.mended = errors.Join(failures...) != nil
 	}
 	return errors.Join(failures...)
 }

@@ -37,6 +37,7 @@ func (k *Kernel) rejoin() error {
 	if host != nil && host.Attrs().Index == k.joined.host && host.Attrs().RawFlags&unix.IFF_UP != 0 {
 		return nil
 	}
+	k.mended = true
 	return k.join()
 }
 
