@@ -34,7 +34,8 @@ func withSettings(frontend v1alpha1.Frontend, pool *v1alpha1.IPPool, had []v1alp
 	}
 	if pool != nil {
 		return filled(frontend, v1alpha1.Frontend{
-			Scheduler: pool.Spec.Scheduler, Forwarding: pool.Spec.Forwarding, Backends: pool.Spec.Backends, HealthCheck: pool.Spec.HealthCheck,
+			Scheduler: pool.Spec.Scheduler, Forwarding: pool.Spec.Forwarding, Backends: pool.Spec.Backends,
+			HealthCheck: pool.Spec.HealthCheck, DrainSeconds: pool.Spec.DrainSeconds,
 		}), problem
 	}
 	old := slices.IndexFunc(had, func(f v1alpha1.Frontend) bool { return f.Port == frontend.Port && f.Protocol == frontend.Protocol })
@@ -53,6 +54,10 @@ func filled(frontend, from v1alpha1.Frontend) v1alpha1.Frontend {
 	}
 	if frontend.HealthCheck == nil {
 		frontend.HealthCheck = from.HealthCheck.DeepCopy()
+	}
+	if frontend.DrainSeconds == nil && from.DrainSeconds != nil {
+		seconds := *from.DrainSeconds
+		frontend.DrainSeconds = &seconds
 	}
 	return frontend
 }

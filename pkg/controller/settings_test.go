@@ -29,7 +29,7 @@ func TestFrontendsHaveTheirPoolsSettings(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pool.Spec.Scheduler = "rr"
+	pool.Spec.Scheduler, pool.Spec.DrainSeconds = "rr", new(int32)
 	pool.Spec.Backends = &v1alpha1.Backends{Kind: v1alpha1.BackendNodes, Port: 8080}
 	pool.Spec.HealthCheck = &v1alpha1.HealthCheck{Type: v1alpha1.CheckHTTP, Port: 1936}
 	if _, err := pools.Update(w.ctx, pool, metav1.UpdateOptions{}); err != nil {
@@ -37,7 +37,8 @@ func TestFrontendsHaveTheirPoolsSettings(t *testing.T) {
 	}
 	w.eventually("settings", func() string {
 		f := frontend()
-		if f.Scheduler != "rr" || f.Backends == nil || f.Backends.Port != 8080 || f.HealthCheck == nil || f.HealthCheck.Port != 1936 {
+		if f.Scheduler != "rr" || f.Backends == nil || f.Backends.Port != 8080 || f.HealthCheck == nil || f.HealthCheck.Port != 1936 ||
+			f.DrainSeconds == nil {
 			return "the frontend does not have them"
 		}
 		return ""
@@ -45,7 +46,8 @@ func TestFrontendsHaveTheirPoolsSettings(t *testing.T) {
 
 	had := frontend()
 	bare := v1alpha1.Frontend{Port: had.Port, Protocol: had.Protocol}
-	if kept, _ := withSettings(bare, nil, []v1alpha1.Frontend{had}); kept.Scheduler != "rr" || kept.Backends.Port != 8080 || kept.HealthCheck.Port != 1936 {
+	if kept, _ := withSettings(bare, nil, []v1alpha1.Frontend{had}); kept.Scheduler != "rr" || kept.Backends.Port != 8080 || kept.HealthCheck.Port != 1936 ||
+		kept.DrainSeconds == nil {
 		t.Errorf("without its pool the frontend is left with %+v", kept)
 	}
 }

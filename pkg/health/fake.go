@@ -12,11 +12,11 @@ import (
 type Fake struct {
 	mu      sync.Mutex
 	targets map[model.Target]bool
-	down    map[model.Target]string
+	down    map[model.Target]Verdict
 }
 
 // NewFake returns a Fake for which everything is up.
-func NewFake() *Fake { return &Fake{down: map[model.Target]string{}} }
+func NewFake() *Fake { return &Fake{down: map[model.Target]Verdict{}} }
 
 // Fail makes a target be down for a reason, or up if the reason is empty.
 func (f *Fake) Fail(target model.Target, reason string) {
@@ -24,7 +24,7 @@ func (f *Fake) Fail(target model.Target, reason string) {
 	defer f.mu.Unlock()
 	delete(f.down, target)
 	if reason != "" {
-		f.down[target] = reason
+		f.down[target] = Verdict{Down: true, Reason: reason}
 	}
 }
 
@@ -46,11 +46,10 @@ func (f *Fake) Set(targets map[model.Target]bool) {
 func (f *Fake) Verdict(target model.Target) Verdict {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	reason, down := f.down[target]
-	if !down || !f.targets[target] {
+	if !f.targets[target] {
 		return Verdict{}
 	}
-	return Verdict{Down: true, Reason: reason}
+	return f.down[target]
 }
 
 // Run is that of Checker.

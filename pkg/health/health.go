@@ -3,13 +3,17 @@
 // It owns the goroutines that check and the connections that they open, from the network namespace of the process. It does
 // not know what a backend is for, and changes nothing: who asks for a Verdict decides what follows from it.
 //
-// It does not promise that a verdict is newer than the last Interval and Timeout of its check; with more than maxChecks
-// under way at once, checks start later than their Interval says.
+// It does not promise that a verdict is newer than the last Interval and Timeout of its check: with more checks under way than
+// Config.MaxChecks allows, some start late, those of networks that do not answer first. How late is told to Observe.
 package health
 
 import (
+	"cmp"
+	"container/heap"
 	"context"
+	"errors"
 	"math/rand/v2"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -17,23 +21,23 @@ import (
 )
 
 const (
-	// maxChecks is how many checks are under way at once. Each has a file descriptor, of which a process has 1024 where
-	// nobody says otherwise.
-	maxChecks = 256
 	// startWithin is the time over which the first checks of many new targets are spread. It is short: until then a target
 	// counts as up.
 	startWithin = time.Second
-	// spread is the part of an interval by which checks differ at random, so that those of many targets and of many nodes
+	// jitter is the part of an interval by which checks differ at random, so that those of many targets and of many nodes
 	// do not come in step.
-	spread = 0.1
+	jitter = 0.1
 )
 
 // Config of a Checker.
 type Config struct {
 	// Notify is called when a verdict changed. It must not block.
 	Notify func()
-	// Observe is called after every check, from several goroutines: a nil error says that it succeeded. Nil: nobody asks.
-	Observe func(model.Target, error)
+	// Observe is called after every check, from several goroutines: how late it was started, and a nil error if it succeeded.
+	// Nil: nobody asks.
+	Observe func(target model.Target, late time.Duration, err error)
+	// MaxChecks is how many checks are under way at once. 0: as many as the process has file descriptors for, see maxChecks.
+	MaxChecks int
 }
 
 // Verdict is what is known of a target.
@@ -48,25 +52,19 @@ type Verdict struct {
 type Checker struct {
 	config Config
 	probe  func(context.Context, model.Target) error
-	slots  chan struct{}
 	wake   chan struct{}
 
 	mu     sync.Mutex
 	states map[model.Target]*state // of the targets that are wanted
-}
-
-// state is what is known of a target.
-type state struct {
-	verdict Verdict
-	judged  bool
-	streak  int // checks in a row that contradict the verdict
+	queue  queue                   // of those of them that wait for their next check
+	slots  slots
 }
 
 // New makes a Checker that checks nothing yet.
 func New(config Config) *Checker {
 	return &Checker{
-		config: config, probe: probe, slots: make(chan struct{}, maxChecks), wake: make(chan struct{}, 1),
-		states: map[model.Target]*state{},
+		config: config, probe: new(prober).probe, wake: make(chan struct{}, 1), states: map[model.Target]*state{},
+		slots: slots{limit: cmp.Or(config.MaxChecks, maxChecks()), networks: map[netip.Prefix]*network{}},
 	}
 }
 
@@ -74,24 +72,34 @@ func New(config Config) *Checker {
 func (c *Checker) Set(targets map[model.Target]bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	changed := false
-	for target := range c.states {
+	for target, state := range c.states {
 		if !targets[target] {
+			c.drop(state)
 			delete(c.states, target)
-			changed = true
 		}
 	}
+	added := false
 	for target, wanted := range targets {
 		if wanted && c.states[target] == nil {
-			c.states[target] = &state{}
-			changed = true
+			state := &state{target: target, index: unqueued, due: time.Now().Add(rand.N(max(min(startWithin, target.Check.Interval), 1)))}
+			c.states[target] = state
+			heap.Push(&c.queue, state)
+			added = true
 		}
 	}
-	if changed {
-		select {
-		case c.wake <- struct{}{}:
-		default:
-		}
+	if added {
+		c.wakeUp()
+	}
+}
+
+// drop forgets a target: it waits for no check any more, and one that is under way is cut short.
+func (c *Checker) drop(state *state) {
+	state.dropped = true
+	if state.index != unqueued {
+		heap.Remove(&c.queue, state.index)
+	}
+	if state.stop != nil {
+		state.stop()
 	}
 }
 
@@ -105,113 +113,86 @@ func (c *Checker) Verdict(target model.Target) Verdict {
 	return Verdict{}
 }
 
+func (c *Checker) wakeUp() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
 // Run checks until the context ends, and returns when all checks have.
 func (c *Checker) Run(ctx context.Context) {
 	var work sync.WaitGroup
 	defer work.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	running := map[*state]context.CancelFunc{}
-	for {
-		wanted := c.wanted()
-		for state, stop := range running {
-			if _, stays := wanted[state]; !stays {
-				stop()
-				delete(running, state)
-			}
-		}
-		for state, target := range wanted {
-			if running[state] == nil {
-				checking, stop := context.WithCancel(ctx)
-				running[state] = stop
-				work.Go(func() { c.watch(checking, target, state) })
-			}
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-c.wake:
-		}
-	}
-}
-
-func (c *Checker) wanted() map[*state]model.Target {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	out := make(map[*state]model.Target, len(c.states))
-	for target, state := range c.states {
-		out[state] = target
-	}
-	return out
-}
-
-// watch checks one target until the context ends.
-func (c *Checker) watch(ctx context.Context, target model.Target, state *state) {
-	timer := time.NewTimer(rand.N(max(min(startWithin, target.Check.Interval), 1)))
+	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-c.wake:
 		case <-timer.C:
 		}
-		select {
-		case <-ctx.Done():
-			return
-		case c.slots <- struct{}{}:
+		c.mu.Lock()
+		for state := c.next(); state != nil; state = c.next() {
+			checking, stop := context.WithTimeout(ctx, state.target.Check.Timeout)
+			state.stop = stop
+			late := time.Since(state.due)
+			work.Go(func() { c.check(checking, state, late) })
 		}
-		started := time.Now()
-		err := c.check(ctx, target)
-		<-c.slots
-		if ctx.Err() != nil {
-			return // cut short: it says nothing of the target
+		if len(c.queue) > 0 {
+			timer.Reset(time.Until(c.queue[0].due))
 		}
-		if c.config.Observe != nil {
-			c.config.Observe(target, err)
-		}
-		if c.judge(target, state, err) {
-			c.config.Notify()
-		}
-		timer.Reset(time.Until(started.Add(pause(target.Check.Interval))))
+		c.mu.Unlock()
 	}
 }
 
-func (c *Checker) check(ctx context.Context, target model.Target) error {
-	ctx, cancel := context.WithTimeout(ctx, target.Check.Timeout)
-	defer cancel()
-	return c.probe(ctx, target)
+// next takes a target whose check may start now; nil if none may. One that is due but has no slot waits for one of its network.
+func (c *Checker) next() *state {
+	if state := c.slots.resume(); state != nil {
+		return state
+	}
+	now := time.Now()
+	for len(c.queue) > 0 && !c.queue[0].due.After(now) {
+		state := heap.Pop(&c.queue).(*state)
+		if c.slots.take(state) {
+			return state
+		}
+	}
+	return nil
+}
+
+// check makes one check of a target that has a slot, and puts the target into the queue for the next.
+func (c *Checker) check(ctx context.Context, state *state, late time.Duration) {
+	started := time.Now()
+	err := c.probe(ctx, state.target)
+	cut := errors.Is(context.Cause(ctx), context.Canceled) // it says nothing of the target
+	if !cut && c.config.Observe != nil {
+		c.config.Observe(state.target, late, err)
+	}
+	c.mu.Lock()
+	state.stop()
+	state.stop = nil
+	waiting := c.slots.free(state)
+	changed := false
+	if !cut && !state.dropped {
+		changed = state.judge(err)
+		state.due = started.Add(pause(state.target.Check.Interval))
+		heap.Push(&c.queue, state)
+		waiting = waiting || state.index == 0
+	}
+	c.mu.Unlock()
+	if waiting {
+		c.wakeUp()
+	}
+	if changed {
+		c.config.Notify()
+	}
 }
 
 // pause is an interval, a bit more or less at random.
 func pause(interval time.Duration) time.Duration {
-	return time.Duration(float64(interval) * (1 - spread + 2*spread*rand.Float64()))
-}
-
-// judge takes the result of a check and reports whether the verdict changed. The first result decides alone, as in HAProxy: a
-// speaker that was restarted would otherwise send connections to every dead backend until it had counted to Fall.
-func (c *Checker) judge(target model.Target, state *state, err error) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	failed := err != nil
-	if failed && state.verdict.Down {
-		state.verdict.Reason = err.Error()
-	}
-	if failed == state.verdict.Down {
-		state.judged, state.streak = true, 0
-		return false
-	}
-	state.streak++
-	needed := target.Check.Rise
-	if failed {
-		needed = target.Check.Fall
-	}
-	if state.judged && state.streak < needed {
-		return false
-	}
-	state.judged, state.streak = true, 0
-	state.verdict = Verdict{Down: failed}
-	if failed {
-		state.verdict.Reason = err.Error()
-	}
-	return c.states[target] == state
+	return time.Duration(float64(interval) * (1 - jitter + 2*jitter*rand.Float64()))
 }

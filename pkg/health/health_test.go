@@ -36,6 +36,17 @@ type backends struct {
 	asked   map[model.Target]int
 	running atomic.Int32
 	most    atomic.Int32
+	late    map[byte]time.Duration // the most, by the third byte of the target's address
+}
+
+// testSlots is how many checks are under way at once in these tests.
+const testSlots = 64
+
+func (b *backends) observe(target model.Target, late time.Duration, _ error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	network := target.Addr.Addr().As4()[2]
+	b.late[network] = max(b.late[network], late)
 }
 
 func (b *backends) probe(ctx context.Context, target model.Target) error {
@@ -61,9 +72,9 @@ func (b *backends) probe(ctx context.Context, target model.Target) error {
 // check runs a Checker in a bubble of made-up time. The scene gets the number of notifications.
 func check(t *testing.T, script map[model.Target]string, scene func(*Checker, *backends, *atomic.Int32)) {
 	synctest.Test(t, func(t *testing.T) {
-		b := &backends{script: script, asked: map[model.Target]int{}}
+		b := &backends{script: script, asked: map[model.Target]int{}, late: map[byte]time.Duration{}}
 		var notified atomic.Int32
-		checker := New(Config{Notify: func() { notified.Add(1) }})
+		checker := New(Config{Notify: func() { notified.Add(1) }, Observe: b.observe, MaxChecks: testSlots})
 		checker.probe = b.probe
 		ctx, cancel := context.WithCancel(t.Context())
 		var work sync.WaitGroup
@@ -180,27 +191,84 @@ func TestSetKeepsWhatIsKnownOfThoseThatStay(t *testing.T) {
 	})
 }
 
-func TestChecksUnderWayAreBounded(t *testing.T) {
+// at is a target in another network: a host of its own in 192.0.N.0/24.
+func at(network, host int) model.Target {
+	t := target(80)
+	t.Addr = netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, byte(network), byte(host)}), 80)
+	return t
+}
+
+func TestANetworkThatHangsDelaysNoOther(t *testing.T) {
 	script := map[model.Target]string{}
-	for port := range uint16(3 * maxChecks) {
-		script[target(port+1)] = "s"
+	for host := range 200 {
+		script[at(1, host)] = "s"
+		script[at(2, host)] = "s"
+		script[at(3, host)] = "."
 	}
 	check(t, script, func(c *Checker, b *backends, _ *atomic.Int32) {
-		wanted := map[model.Target]bool{}
-		for target := range script {
-			wanted[target] = true
-		}
-		c.Set(wanted)
-		time.Sleep(30 * time.Second)
-		if most := b.most.Load(); most != maxChecks {
-			t.Errorf("%d checks were under way at once, want %d", most, maxChecks)
+		c.Set(keys(script))
+		time.Sleep(60 * time.Second)
+		if most := b.most.Load(); most > testSlots {
+			t.Errorf("%d checks were under way at once, want %d at most", most, testSlots)
 		}
 		for target := range script {
-			if !c.Verdict(target).Down {
-				t.Fatalf("%s was never judged", target.Addr)
+			if hangs := target.Addr.Addr().As4()[2] != 3; c.Verdict(target).Down != hangs {
+				t.Fatalf("%s is down: %v, want %v", target.Addr, !hangs, hangs)
 			}
 		}
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		// 2 s at each of 200 targets of two networks would need 160 slots all the time; those of the third network start
+		// on time.
+		for network, late := range b.late {
+			if network != 3 && late < time.Second || network == 3 && late > 0 {
+				t.Errorf("checks of network %d were late by up to %v", network, late)
+			}
+		}
+		if len(b.late) != 3 {
+			t.Errorf("lateness is known of the networks %v", b.late)
+		}
 	})
+}
+
+func TestWithOneSlotLeftEverybodyIsChecked(t *testing.T) {
+	for limit := 1; limit <= 3; limit++ {
+		s := slots{limit: limit, networks: map[netip.Prefix]*network{}}
+		var running []*state
+		started := map[*state]bool{}
+		start := func(st *state) { running, started[st] = append(running, st), true }
+		for host := range 12 {
+			st := &state{target: at(host%3, host), index: unqueued}
+			if s.take(st) {
+				start(st)
+			}
+			if host%4 == 3 {
+				st.dropped = !started[st]
+				started[st] = true
+			}
+		}
+		for len(running) > 0 {
+			if s.used > limit {
+				t.Fatalf("%d of %d slots are used", s.used, limit)
+			}
+			s.free(running[0])
+			running = running[1:]
+			for st := s.resume(); st != nil; st = s.resume() {
+				start(st)
+			}
+		}
+		if len(started) != 12 || s.used != 0 || len(s.networks) != 0 || len(s.waiting) != 0 {
+			t.Errorf("limit %d: %d of 12 started, left is %+v", limit, len(started), s)
+		}
+	}
+}
+
+func keys(script map[model.Target]string) map[model.Target]bool {
+	out := map[model.Target]bool{}
+	for target := range script {
+		out[target] = true
+	}
+	return out
 }
 
 func TestTheEndOfTheContextCutsChecksShortAndJudgesNobody(t *testing.T) {

@@ -2,35 +2,35 @@ package health
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
-	"net/http"
-	"strings"
+	"net/netip"
 	"syscall"
 
 	"github.com/fairlead/fairlead/pkg/model"
 )
 
-// userAgent by which a backend's access log names a check.
-const userAgent = "fairlead-health-check"
-
-// maxBody is how much of an answer's body is read, so that the server sees a client that took it: 4 KiB, a page.
-const maxBody = 4 << 10
+// prober makes checks, several at once.
+type prober struct{ authorities authorities }
 
 // probe makes one check, which the context's deadline bounds. Its error is what a user is told.
-func probe(ctx context.Context, target model.Target) error {
-	if target.Check.Type == model.CheckTCP {
+func (p *prober) probe(ctx context.Context, target model.Target) error {
+	switch check := target.Check; check.Type {
+	case model.CheckHTTP, model.CheckHTTPS:
+		return explain(ctx, target, fmt.Sprintf("%s GET %s", check.Type, check.Path), p.get(ctx, target))
+	case model.CheckUDP:
+		return explain(ctx, target, "UDP", exchange(ctx, target))
+	case model.CheckGRPC:
+		return explain(ctx, target, "gRPC health", askHealth(ctx, target))
+	default:
 		return explain(ctx, target, "TCP connect", connect(ctx, target))
 	}
-	what := fmt.Sprintf("%s GET %s", target.Check.Type, target.Check.Path)
-	return explain(ctx, target, what, get(ctx, target))
 }
 
 func connect(ctx context.Context, target model.Target) error {
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp", target.Addr.String())
+	conn, err := dial(ctx, target.Addr)
 	if err != nil {
 		return err
 	}
@@ -38,43 +38,21 @@ func connect(ctx context.Context, target model.Target) error {
 	return nil
 }
 
-// get asks for the path, on a connection of its own: one that is kept open would tell of the backend's past.
-func get(ctx context.Context, target model.Target) error {
-	check := target.Check
-	url := strings.ToLower(string(check.Type)) + "://" + target.Addr.String() + check.Path
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+// dial opens a connection that is reset when it is closed, as HAProxy does with its checks: a port in TIME_WAIT for a minute
+// and a conntrack entry for two would run out at some hundred checks a second.
+func dial(ctx context.Context, addr netip.AddrPort) (*net.TCPConn, error) {
+	conn, err := new(net.Dialer).DialTCP(ctx, "tcp", netip.AddrPort{}, addr)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	request.Header.Set("User-Agent", userAgent)
-	request.Host = check.Host // empty: that of the URL
-	transport := &http.Transport{DisableKeepAlives: true, TLSClientConfig: tlsConfig(check)}
-	defer transport.CloseIdleConnections()
-	answer, err := transport.RoundTrip(request) // follows no redirections and knows no proxy
-	if err != nil {
-		return err
-	}
-	_, _ = io.CopyN(io.Discard, answer.Body, maxBody) // the status is known: the rest is courtesy
-	_ = answer.Body.Close()
-	if !check.Codes.Has(answer.StatusCode) {
-		return statusError(answer.Status)
-	}
-	return nil
+	_ = conn.SetLinger(0) // without it the check is as good
+	return conn, nil
 }
 
-// tlsConfig asks for the host's certificate if there is a host. One is taken from any authority unless the check verifies.
-func tlsConfig(check model.Check) *tls.Config {
-	name := check.Host
-	if host, _, err := net.SplitHostPort(name); err == nil {
-		name = host
-	}
-	return &tls.Config{ServerName: strings.Trim(name, "[]"), InsecureSkipVerify: !check.Verify}
-}
+// failure says what was wrong with an answer.
+type failure string
 
-// statusError is a status line that was not expected, such as "503 Service Unavailable".
-type statusError string
-
-func (e statusError) Error() string { return "status " + string(e) }
+func (f failure) Error() string { return string(f) }
 
 // explain says in few words what failed: the same failure gives the same text, without ports of ours.
 func explain(ctx context.Context, target model.Target, what string, err error) error {

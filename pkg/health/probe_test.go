@@ -59,7 +59,7 @@ func probeOf(t *testing.T, addr netip.AddrPort, check model.Check) error {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), check.Timeout)
 	defer cancel()
-	return probe(ctx, model.Target{Addr: addr, Check: check})
+	return new(prober).probe(ctx, model.Target{Addr: addr, Check: check})
 }
 
 func wantError(t *testing.T, err error, want string) {
@@ -171,7 +171,7 @@ func TestABackendThatDiesAndComesBack(t *testing.T) {
 	var checks atomic.Int32
 	checker := New(Config{
 		Notify:  func() { news <- struct{}{} },
-		Observe: func(model.Target, error) { checks.Add(1) },
+		Observe: func(model.Target, time.Duration, error) { checks.Add(1) },
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	var work sync.WaitGroup

@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-
 	"github.com/fairlead/fairlead/pkg/api/v1alpha1"
 	"github.com/fairlead/fairlead/pkg/model"
 )
@@ -28,10 +26,11 @@ func (s *Snapshot) judge(members []member, check model.Check, port uint16) []Che
 	return out
 }
 
-// checkOf is the health check of a frontend's backends, false if there is none.
+// checkOf is the health check of a frontend's backends, false if there is none. The port that takes the connections is checked
+// only by their own protocol.
 func checkOf(frontend *v1alpha1.Frontend) (model.Check, bool, error) {
 	spec := frontend.HealthCheck
-	if spec == nil || spec.Port == 0 && frontend.Protocol != corev1.ProtocolTCP {
+	if spec == nil {
 		return model.Check{}, false, nil
 	}
 	check := model.Check{
@@ -41,20 +40,36 @@ func checkOf(frontend *v1alpha1.Frontend) (model.Check, bool, error) {
 		Rise:     int(cmp.Or(spec.Rise, v1alpha1.DefaultCheckRise)),
 		Fall:     int(cmp.Or(spec.Fall, v1alpha1.DefaultCheckFall)),
 	}
+	if spec.Port == 0 && model.Protocol(frontend.Protocol) != check.Type.Transport() {
+		return model.Check{}, false, nil
+	}
 	switch check.Type {
 	case model.CheckTCP:
-		return check, true, nil
 	case model.CheckHTTP, model.CheckHTTPS:
+		if err := askFor(&check, spec); err != nil {
+			return model.Check{}, false, err
+		}
+	case model.CheckUDP:
+		check.Payload, check.Reply = string(spec.Payload), string(spec.ExpectedReply)
+	case model.CheckGRPC:
+		check.Service = spec.GRPCService
 	default:
-		return model.Check{}, false, fmt.Errorf("healthCheck.type %q is not one of TCP, HTTP, HTTPS: set it to one of them in the pool", spec.Type)
+		return model.Check{}, false, fmt.Errorf("healthCheck.type %q is not one of TCP, HTTP, HTTPS, UDP, GRPC: "+
+			"set it to one of them in the pool", spec.Type)
 	}
-	codes, err := statusCodes(spec.ExpectedCodes)
-	if err != nil {
-		return model.Check{}, false, err
-	}
-	check.Path, check.Host, check.Codes = cmp.Or(spec.Path, v1alpha1.DefaultCheckPath), spec.Host, codes
-	check.Verify = spec.VerifyCertificate && check.Type == model.CheckHTTPS
 	return check, true, nil
+}
+
+// askFor fills in the GET of a check.
+func askFor(check *model.Check, spec *v1alpha1.HealthCheck) (err error) {
+	if check.Codes, err = statusCodes(spec.ExpectedCodes); err != nil {
+		return err
+	}
+	check.Path, check.Host, check.Body = cmp.Or(spec.Path, v1alpha1.DefaultCheckPath), spec.Host, spec.BodyContains
+	if check.Type == model.CheckHTTPS && spec.VerifyCertificate {
+		check.Verify, check.CAs = true, spec.CABundle
+	}
+	return nil
 }
 
 func seconds(value, otherwise int32) time.Duration {

@@ -110,6 +110,15 @@ func TestWhatIsChecked(t *testing.T) {
 			protocol: corev1.ProtocolUDP, spec: &v1alpha1.HealthCheck{Port: 8081},
 			want: []string{"10.244.1.2:8080 at 10.244.1.2:8081 TCP ", "10.244.2.2:8080 at 10.244.2.2:8081 TCP "},
 		},
+		"UDP by a check of its own": {
+			protocol: corev1.ProtocolUDP, spec: &v1alpha1.HealthCheck{Type: v1alpha1.CheckUDP},
+			want: []string{"10.244.1.2:8080 at 10.244.1.2:8080 UDP ", "10.244.2.2:8080 at 10.244.2.2:8080 UDP "},
+		},
+		"nothing of TCP by a check of UDP": {spec: &v1alpha1.HealthCheck{Type: v1alpha1.CheckUDP}},
+		"gRPC": {
+			spec: &v1alpha1.HealthCheck{Type: v1alpha1.CheckGRPC},
+			want: []string{"10.244.1.2:8080 at 10.244.1.2:8080 GRPC ", "10.244.2.2:8080 at 10.244.2.2:8080 GRPC "},
+		},
 		"a type that is not known": {spec: &v1alpha1.HealthCheck{Type: "ICMP"}, problem: `healthCheck.type "ICMP" is not one of TCP`},
 		"codes that are none":      {spec: &v1alpha1.HealthCheck{Type: v1alpha1.CheckHTTP, ExpectedCodes: []v1alpha1.StatusCodes{"2xx"}}, problem: `"2xx"`},
 		"codes that end before they begin": {

@@ -18,7 +18,10 @@ type Metrics struct {
 	held     prometheus.Gauge
 	servers  prometheus.Gauge
 	checks   *prometheus.CounterVec
+	late     prometheus.Histogram
 	down     prometheus.Gauge
+	short    prometheus.Gauge
+	draining prometheus.Gauge
 }
 
 // NewMetrics registers the metrics.
@@ -47,16 +50,27 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		checks: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "fairlead_speaker_health_checks_total", Help: "Health checks of backends that this node made, by result: ok or failed.",
 		}, []string{"result"}),
+		late: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "fairlead_speaker_health_check_lateness_seconds", Help: "How much later than planned health checks started.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 4, 8),
+		}),
 		down: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "fairlead_speaker_backends_down", Help: "Backends of VIPs that are down by this node's health checks.",
 		}),
+		short: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "fairlead_speaker_frontends_without_quorum", Help: "Frontends with fewer backends up than their quorum.",
+		}),
+		draining: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "fairlead_speaker_backends_draining", Help: "Backends that get no new connections and keep those they have.",
+		}),
 	}
-	registry.MustRegister(m.seconds, m.failures, m.writes, m.repairs, m.held, m.servers, m.checks, m.down)
+	registry.MustRegister(m.seconds, m.failures, m.writes, m.repairs, m.held, m.servers, m.checks, m.late, m.down, m.short, m.draining)
 	return m
 }
 
 // checked counts a health check. Several goroutines call it.
-func (m *Metrics) checked(_ model.Target, err error) {
+func (m *Metrics) checked(_ model.Target, late time.Duration, err error) {
+	m.late.Observe(late.Seconds())
 	if err != nil {
 		m.checks.WithLabelValues("failed").Inc()
 		return

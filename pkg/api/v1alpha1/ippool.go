@@ -138,8 +138,18 @@ type IPPoolSpec struct {
 
 	// healthCheck of the backends. Empty: Kubernetes alone says which of them are ready.
 	// +kubebuilder:validation:XValidation:rule="!has(self.expectedCodes) || self.expectedCodes.all(c, size(c) == 3 || c.substring(0, 3) <= c.substring(4, 7))",message="a range of expectedCodes must not end before it begins: write it as 200-399"
+	// +kubebuilder:validation:XValidation:rule="!has(self.lastResort) || self.lastResort.all(a, isIP(a.substring(0, a.lastIndexOf(':')).replace('[', '').replace(']', '')) && int(a.substring(a.lastIndexOf(':') + 1)) < 65536)",message="every one of lastResort must be an IP address with a port (192.0.2.80:8080, [2001:db8::80]:8080)"
 	// +optional
 	HealthCheck *HealthCheck `json:"healthCheck,omitempty"`
+
+	// drainSeconds for which a backend that is to get no new connections keeps those that it has: one that terminates, is not
+	// ready any more, or was taken out of backends. It is removed when its last connection has ended, or after that time. 0:
+	// at once. The pods that Kubernetes lists no more are removed at once in any case, and so are backends of UDP and SCTP.
+	// +kubebuilder:default=300
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=3600
+	// +optional
+	DrainSeconds *int32 `json:"drainSeconds,omitempty"`
 }
 
 // ReclaimPolicy is what becomes of an address that its pool no longer covers.

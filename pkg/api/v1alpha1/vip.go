@@ -132,6 +132,11 @@ type Frontend struct {
 	// healthCheck of the backends, as in the pool.
 	// +optional
 	HealthCheck *HealthCheck `json:"healthCheck,omitempty"`
+	// drainSeconds for which a backend that is to get no new connections keeps those that it has, as in the pool. Empty: 300.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=3600
+	// +optional
+	DrainSeconds *int32 `json:"drainSeconds,omitempty"`
 }
 
 // Share is a Service's agreement to share its addresses. Two Services share one if each agrees with the other: the keys are
