@@ -58,6 +58,7 @@ func build(t *testing.T) *network {
 	n.director = lan.Host("10.0.0.1/24", "fd00::1/64")
 	for i := 1; i <= 2; i++ {
 		backend := lan.Host(fmt.Sprintf("10.0.0.2%d/24", i), fmt.Sprintf("fd00::2%d/64", i))
+		n.backends = append(n.backends, backend)
 		serve(t, backend, 8080, fmt.Sprintf("b%d", i))
 		n.backends = append(n.backends, backend)
 	}

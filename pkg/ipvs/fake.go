@@ -2,6 +2,7 @@ package ipvs
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"sync"
 
@@ -17,6 +18,8 @@ type Fake struct {
 	writes  []Change
 	fail    func(Change) error
 	lacks   []string
+
+	connections map[model.Frontend]map[netip.AddrPort]int // see Connect
 }
 
 // NewFake returns a kernel that has the given servers.

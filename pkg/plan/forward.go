@@ -52,19 +52,18 @@ func isNode(frontend *v1alpha1.Frontend, machines []Machine, m member) bool {
 // own reports whether an address is one of this node's.
 func (s *Snapshot) own(addr netip.Addr) bool { return slices.Contains(s.addresses, addr) }
 
-// receiver is what this node is to a server as one of its backends, nil if it is none. What it is sent for the VIP is for its
-// sockets: its IPVS would send it on, in a circle.
-func (s *Snapshot) receiver(server model.Server) *model.Receiver {
-	for _, backend := range server.Backends {
-		if addr := backend.Addr.Addr(); s.own(addr) {
-			receiver := model.Receiver{Frontend: server.Frontend}
-			if backend.Forwarding == model.Tunnel {
-				receiver.Wrapped = addr
-			}
-			return &receiver
-		}
+// receiver is what this node is to a frontend as one of its backends, nil if it is none. What it is sent for the VIP is for its
+// sockets: its IPVS would send it on, in a circle. Whether it gets connections is for the holder to say.
+func (s *Snapshot) receiver(key model.Frontend, forwarding model.Forwarding, members []member) *model.Receiver {
+	i := slices.IndexFunc(members, func(m member) bool { return m.standing != absent && s.own(m.addr.Addr()) })
+	if i < 0 {
+		return nil
 	}
-	return nil
+	receiver := model.Receiver{Frontend: key}
+	if forwarding == model.Tunnel {
+		receiver.Wrapped = members[i].addr.Addr()
+	}
+	return &receiver
 }
 
 // source is whose address the backends of a frontend see. The VIP, where its network is that of the node: answers to it find
@@ -132,10 +131,14 @@ func (s *Snapshot) isolatedHost(vip netip.Addr) (out []netip.Prefix) {
 	return out
 }
 
-// dress gives backends what their frontend says of them besides whether they get connections.
+// dress gives members what their frontend says of them besides whether they get connections. The last resort is masqueraded,
+// and what only drains stays as it was.
 func dress(backends []model.Backend, members []member, frontend *v1alpha1.Frontend, forwarding model.Forwarding) {
 	weights := weightsOf(members, frontend.Backends)
 	for i, backend := range backends {
+		if _, isMember := slices.BinarySearchFunc(members, backend, func(m member, b model.Backend) int { return m.addr.Compare(b.Addr) }); !isMember {
+			continue
+		}
 		backends[i].Forwarding = forwarding
 		if weight, named := weights[backend.Addr]; named {
 			backends[i].Weight *= weight

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -34,6 +35,11 @@ type Snapshot struct {
 	Held map[string]bool
 	// Down reports whether the health checks of a target say that it is down. Nil: nothing is.
 	Down func(model.Target) bool
+	// Had gives the backends that this node had for a frontend until now, in order; false if it had none of the frontend.
+	// Nil: it had nothing.
+	Had func(model.Frontend) ([]model.Backend, bool)
+	// Drained tells how long a backend has had no new connections, and whether it has none any more. Nil: since now.
+	Drained func(Drain) (since time.Duration, empty bool)
 
 	addresses []netip.Addr // of this node, among those of Machines
 }
@@ -45,6 +51,14 @@ type Result struct {
 	Backends map[string]Count
 	// Checked lists the backends with a health check, by name of the VIP: in the order of its frontends, nothing twice.
 	Checked map[string][]Checked
+	// Short lists the frontends with fewer backends up than their quorum, by name of the VIP.
+	Short map[string][]Short
+	// Draining are the backends that keep their connections until they end, and those that are down for a while yet.
+	Draining []Drain
+	// Overdue are those that this plan removes because their time is over.
+	Overdue []Drain
+	// Again is when the plan is to be made again although nothing changed but the time; 0: never.
+	Again time.Duration
 	// Problems by name of the VIP: why this node leaves out all or part of it.
 	Problems map[string]error
 }
@@ -67,7 +81,7 @@ func Node(snapshot Snapshot) Result {
 	if i := slices.IndexFunc(snapshot.Machines, func(m Machine) bool { return m.Name == snapshot.Node }); i >= 0 {
 		snapshot.addresses = snapshot.Machines[i].Addresses
 	}
-	out := Result{Backends: map[string]Count{}, Checked: map[string][]Checked{}, Problems: map[string]error{}}
+	out := Result{Backends: map[string]Count{}, Checked: map[string][]Checked{}, Short: map[string][]Short{}, Problems: map[string]error{}}
 	for _, vip := range snapshot.VIPs {
 		if err := out.add(&snapshot, vip); err != nil {
 			out.Problems[vip.Name] = err
@@ -112,7 +126,10 @@ func (r *Result) add(snapshot *Snapshot, vip *v1alpha1.VIP) error {
 		}
 		count.All += planned.count.All
 		count.Ready += planned.count.Ready
-		planned.enter(&r.State)
+		planned.enter(r)
+		if planned.short != nil {
+			r.Short[vip.Name] = append(r.Short[vip.Name], *planned.short)
+		}
 		for _, checked := range planned.checked {
 			if !seen[checked] {
 				seen[checked] = true
@@ -144,10 +161,15 @@ type planned struct {
 	checked      []Checked
 	unchecked    error // why its health check cannot be made
 	masqueraded  error // why its packets are not forwarded as was asked for
+	short        *Short
+	draining     []Drain
+	overdue      []Drain
+	again        time.Duration // when time alone changes it; 0: never
 }
 
-// enter puts a frontend into a state.
-func (p planned) enter(state *model.NodeState) {
+// enter puts a frontend into a result. What this node does not balance does not drain here.
+func (p planned) enter(r *Result) {
+	state := &r.State
 	state.SourceRanges = append(state.SourceRanges, p.ranges...)
 	if p.receiver != nil {
 		state.Receivers = append(state.Receivers, *p.receiver)
@@ -159,6 +181,8 @@ func (p planned) enter(state *model.NodeState) {
 	state.Servers = append(state.Servers, p.server)
 	state.Translations = append(state.Translations, p.translations...)
 	state.Inside = append(state.Inside, p.inside...)
+	r.Draining, r.Overdue = append(r.Draining, p.draining...), append(r.Overdue, p.overdue...)
+	r.Again = sooner(r.Again, p.again)
 }
 
 // frontend plans one frontend of the VIP that is named. With an error it is to be left out: it would not do what was asked for.
@@ -178,7 +202,9 @@ func (s *Snapshot) frontend(vip string, addr netip.Addr, frontend *v1alpha1.Fron
 	if wanted {
 		out.checked = s.judge(members, check, uint16(frontend.HealthCheck.Port))
 	}
-	out.server.Backends, out.count = weigh(members, out.checked)
+	if err := out.share(s, frontend, members); err != nil {
+		return planned{}, err
+	}
 	forwarding, err := s.forwarding(frontend, members)
 	out.masqueraded = err
 	dress(out.server.Backends, members, frontend, forwarding)
@@ -190,7 +216,7 @@ func (s *Snapshot) frontend(vip string, addr netip.Addr, frontend *v1alpha1.Fron
 		// IPVS without backends refuses what the node's own processes send to the VIP. The holder may have some.
 		out.idle = !s.Held[vip] && !slices.ContainsFunc(out.server.Backends, func(b model.Backend) bool { return b.Weight > 0 })
 	} else if !s.Held[vip] {
-		out.receiver = s.receiver(out.server)
+		out.receiver = s.receiver(key, forwarding, members)
 	}
 	return out, nil
 }

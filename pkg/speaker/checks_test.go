@@ -36,15 +36,16 @@ type node struct {
 	events   *fakeRecorder
 	metrics  *prometheus.Registry
 	checks   *checks
+	drains   *drains
+	notified int
 	vip      *v1alpha1.VIP
 	machines []plan.Machine
 }
 
 // ingress is node n3, whose VIP has n1 and n2 as backends, at port 8080, checked at 1936.
 func ingress(t *testing.T) *node {
-	n := &node{T: t, kernel: newFakes(nft.NewFake()), checker: health.NewFake(), events: &fakeRecorder{}, metrics: prometheus.NewRegistry()}
-	n.datapath = n.kernel.datapath()
-	n.checks = newChecks(Config{Recorder: n.events, Metrics: NewMetrics(n.metrics)}, n.checker)
+	n := &node{T: t, kernel: newFakes(nft.NewFake()), checker: health.NewFake(), events: &fakeRecorder{}}
+	n.start()
 	n.vip = &v1alpha1.VIP{ObjectMeta: metav1.ObjectMeta{Name: vip4.String()}, Spec: v1alpha1.VIPSpec{
 		Address: vip4.String(),
 		Frontends: []v1alpha1.Frontend{{
@@ -60,16 +61,29 @@ func ingress(t *testing.T) *node {
 	return n
 }
 
+// start makes the speaker a new one, which knows nothing but what the kernel has.
+func (n *node) start() {
+	n.metrics = prometheus.NewRegistry()
+	config := Config{Recorder: n.events, Metrics: NewMetrics(n.metrics), Kernel: Kernel{Servers: n.kernel.servers}}
+	n.datapath, n.checks = n.kernel.datapath(), newChecks(config, n.checker)
+	n.drains = newDrains(config, func() { n.notified++ })
+}
+
 // reconcile is what the speaker's does, and returns the weights that IPVS has then.
 func (n *node) reconcile(holds bool) []string {
 	n.Helper()
 	interfaces := []model.Interface{{Name: "eth0", Prefixes: []netip.Prefix{netip.MustParsePrefix("10.87.0.0/16")}}}
 	vips := []*v1alpha1.VIP{n.vip}
+	if err := n.drains.begin(); err != nil {
+		n.Fatal(err)
+	}
 	result := plan.Node(plan.Snapshot{
-		VIPs: vips, Machines: n.machines, Node: "n3", Interfaces: interfaces, Held: map[string]bool{n.vip.Name: holds}, Down: n.checks.down,
+		VIPs: vips, Machines: n.machines, Node: "n3", Interfaces: interfaces, Held: map[string]bool{n.vip.Name: holds},
+		Down: n.checks.down, Had: n.drains.had, Drained: n.drains.drained,
 	})
 	n.checks.follow(result)
 	outcome := apply(n.T, n.datapath, result.State)
+	n.drains.follow(vips, outcome.Bound, result)
 	n.checks.tell(vips, outcome.Bound, result)
 	servers, err := n.kernel.servers.Servers()
 	if err != nil || len(servers) != 1 {
@@ -94,18 +108,20 @@ func (n *node) target(addr string) model.Target {
 	return model.Target{}
 }
 
-func (n *node) down() float64 {
+func (n *node) down() float64 { return n.gauge("fairlead_speaker_backends_down") }
+
+func (n *node) gauge(name string) float64 {
 	n.Helper()
 	families, err := n.metrics.Gather()
 	if err != nil {
 		n.Fatal(err)
 	}
 	for _, family := range families {
-		if family.GetName() == "fairlead_speaker_backends_down" {
+		if family.GetName() == name {
 			return family.GetMetric()[0].GetGauge().GetValue()
 		}
 	}
-	n.Fatal("no metric fairlead_speaker_backends_down")
+	n.Fatalf("no metric %s", name)
 	return 0
 }
 
@@ -166,8 +182,42 @@ func TestWithEveryBackendDownAllGetConnections(t *testing.T) {
 	if got := n.reconcile(true); !slices.Equal(got, []string{"10.87.0.1:8080 1", "10.87.0.2:8080 1"}) {
 		t.Errorf("with all down the backends are %v", got)
 	}
-	if down := n.down(); down != 2 || len(n.events.events) != 2 {
+	if down := n.down(); down != 2 || len(n.events.events) != 3 {
 		t.Errorf("the metric says that %v are down, events %q", down, n.events.events)
+	}
+}
+
+func TestTheHolderTellsWhereConnectionsGoWithoutAQuorum(t *testing.T) {
+	n := ingress(t)
+	n.vip.Spec.Frontends[0].HealthCheck.LastResort = []string{"192.0.2.80:8081"}
+	n.reconcile(true)
+	fail := func(reason string) {
+		for _, addr := range []string{"10.87.0.1:1936", "10.87.0.2:1936"} {
+			n.checker.Fail(n.target(addr), reason)
+		}
+	}
+	fail("HTTP GET /: connection refused")
+	if got := n.reconcile(true); !slices.Equal(got, []string{"10.87.0.1:8080 0", "10.87.0.2:8080 0", "192.0.2.80:8081 1"}) {
+		t.Errorf("with all down the backends are %v", got)
+	}
+	n.reconcile(true)
+	if without := n.gauge("fairlead_speaker_frontends_without_quorum"); without != 1 {
+		t.Errorf("the metric says that %v frontends lack a quorum", without)
+	}
+	n.vip.Spec.Frontends[0].HealthCheck.LastResort = nil
+	n.vip.Spec.Frontends[0].HealthCheck.WhenAllFail = v1alpha1.FailClosed
+	n.reconcile(true)
+	fail("")
+	n.reconcile(true)
+	n.reconcile(true)
+	got := slices.DeleteFunc(n.events.events, func(e string) bool { return strings.Contains(e, " Backend") })
+	want := []string{
+		"10.87.2.10 Warning QuorumLost: port 80/TCP: 0 of 2 backends are up, and 1 must be: connections go to the last resort",
+		"10.87.2.10 Warning QuorumLost: port 80/TCP: 0 of 2 backends are up, and 1 must be: connections go to nobody: clients are refused",
+		"10.87.2.10 Normal QuorumRestored: port 80/TCP: enough backends are up again",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("events %q, want %q", got, want)
 	}
 }
 

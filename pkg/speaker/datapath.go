@@ -42,6 +42,7 @@ type Table interface {
 type Servers interface {
 	Servers() ([]model.Server, error)
 	Server(model.Frontend) (model.Server, bool, error)
+	Connections(model.Frontend) (map[netip.AddrPort]int, error)
 	Apply([]ipvs.Change) (int, error)
 }
 

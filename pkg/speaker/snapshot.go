@@ -42,6 +42,6 @@ func (s *Speaker) candidates(vips []*v1alpha1.VIP, machines []plan.Machine) []pl
 func (s *Speaker) snapshot(vips []*v1alpha1.VIP, machines []plan.Machine, held map[string]bool) plan.Snapshot {
 	return plan.Snapshot{
 		VIPs: vips, Slices: s.watcher.EndpointSlices, Node: s.config.Node, Machines: machines, Interfaces: s.interfaces,
-		Held: held, Down: s.checks.down, Isolated: s.config.Isolated,
+		Held: held, Down: s.checks.down, Had: s.drains.had, Drained: s.drains.drained, Isolated: s.config.Isolated,
 	}
 }

@@ -72,6 +72,7 @@ type Speaker struct {
 	reporter *reporter
 	checks   *checks
 	ports    *nodeHealth
+	drains   *drains
 	kick     chan struct{}
 
 	interfacesChanged atomic.Bool
@@ -79,6 +80,7 @@ type Speaker struct {
 	interfaces        []model.Interface
 	unfit             []string
 	began             bool
+	again             time.Duration // after which the last plan is to be made again; 0: not by itself
 	lease             atomic.Pointer[lease]
 	ready             atomic.Bool
 }
@@ -102,6 +104,7 @@ func New(config Config) (*Speaker, error) {
 	s.datapath = NewDatapath(config.Kernel, s.right)
 	s.reporter = newReporter(config, watcher)
 	s.checks = newChecks(config, health.New(health.Config{Notify: s.Notify, Observe: config.Metrics.checked}))
+	s.drains = newDrains(config, s.Notify)
 	return s, nil
 }
 
@@ -150,6 +153,7 @@ func (s *Speaker) Run(ctx context.Context) error {
 	work.Go(func() { s.reporter.run(working) })
 	work.Go(func() { s.checks.checker.Run(working) })
 	work.Go(func() { s.ports.run(working) })
+	work.Go(func() { s.drains.run(working) })
 	err := s.loop(working, failed)
 	stop()
 	work.Wait()
@@ -163,6 +167,8 @@ func (s *Speaker) loop(ctx context.Context, failed <-chan error) error {
 	defer resync.Stop()
 	retry := time.NewTimer(0)
 	defer retry.Stop()
+	again := time.NewTimer(retryAfter)
+	defer again.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -172,6 +178,7 @@ func (s *Speaker) loop(ctx context.Context, failed <-chan error) error {
 		case <-s.kick:
 			s.gather(ctx)
 		case <-retry.C:
+		case <-again.C:
 		case <-resync.C:
 			s.distrust.Store(true)
 			s.interfacesChanged.Store(true)
@@ -182,6 +189,9 @@ func (s *Speaker) loop(ctx context.Context, failed <-chan error) error {
 		if err := s.reconcile(ctx); err != nil && ctx.Err() == nil {
 			klog.FromContext(ctx).Error(err, "The node's state is not all as wanted; trying again", "after", retryAfter)
 			retry.Reset(retryAfter)
+		}
+		if again.Stop(); s.again > 0 {
+			again.Reset(s.again)
 		}
 	}
 }
@@ -228,8 +238,12 @@ func (s *Speaker) reconcile(ctx context.Context) error {
 	for _, name := range status.Hold {
 		held[name] = true
 	}
+	if err := s.drains.begin(); err != nil {
+		return err
+	}
 	snapshot := s.snapshot(vips, machines, held)
 	result := plan.Node(snapshot)
+	s.again = result.Again
 	s.checks.follow(result)
 	s.ports.follow(snapshot)
 	s.setHeld(result.State.Bindings)
@@ -237,6 +251,7 @@ func (s *Speaker) reconcile(ctx context.Context) error {
 	if outcome.Writes > 0 {
 		klog.FromContext(ctx).V(2).Info("Applied", "writes", outcome.Writes, "held", len(outcome.Bound), "took", time.Since(started))
 	}
+	s.drains.follow(vips, outcome.Bound, result)
 	s.takePart(vips, outcome)
 	s.reporter.report(vips, s.reports(vips, status, candidates, result, outcome))
 	s.checks.tell(vips, outcome.Bound, result)

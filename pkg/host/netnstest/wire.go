@@ -237,3 +237,20 @@ func Eventually(t testing.TB, what string, within time.Duration, check func() bo
 		time.Sleep(20 * time.Millisecond)
 	}
 }
+
+// Flows returns the destination and the replying source of every conntrack entry, as "[fd00::100]:80 [fd00::21]:8080", in the
+// calling thread's namespace.
+func Flows() (flows []string, err error) {
+	for _, family := range []netlink.InetFamily{unix.AF_INET, unix.AF_INET6} {
+		entries, err := netlink.ConntrackTableList(netlink.ConntrackTable, family)
+		if err != nil {
+			return nil, fmt.Errorf("list the conntrack entries: %w", err)
+		}
+		for _, e := range entries {
+			flows = append(flows, fmt.Sprintf("%s %s",
+				net.JoinHostPort(e.Forward.DstIP.String(), fmt.Sprint(e.Forward.DstPort)),
+				net.JoinHostPort(e.Reverse.SrcIP.String(), fmt.Sprint(e.Reverse.SrcPort))))
+		}
+	}
+	return flows, nil
+}
