@@ -27,6 +27,8 @@ type Cluster interface {
 	AddPod(ctx context.Context, pod Pod) (Pod, error)
 	// SetPodReady sets the Ready condition of a pod; its server goes on.
 	SetPodReady(ctx context.Context, name string, ready bool) error
+	// TerminatePod begins a pod's end, as a deletion does; its server goes on until DeletePod.
+	TerminatePod(ctx context.Context, name string) error
 	// DeletePod removes a pod and its server.
 	DeletePod(ctx context.Context, name string) error
 	// Pods lists the pods that AddPod made.

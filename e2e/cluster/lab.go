@@ -139,6 +139,11 @@ type PodReadyArgs struct {
 	Ready bool   `json:"ready"`
 }
 
+// TerminatePod begins a pod's end.
+func (l *Lab) TerminatePod(ctx context.Context, name string) error {
+	return wire.Call(ctx, l.dial, "pod-terminate", name, nil)
+}
+
 // SetPodReady sets the Ready condition of a pod.
 func (l *Lab) SetPodReady(ctx context.Context, name string, ready bool) error {
 	return wire.Call(ctx, l.dial, "pod-ready", PodReadyArgs{Name: name, Ready: ready}, nil)

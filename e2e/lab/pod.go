@@ -13,7 +13,7 @@ import (
 
 func podCommand() *cobra.Command {
 	command := &cobra.Command{Use: "pod", Short: "Add, list, change and delete pods", Args: args(cobra.NoArgs), RunE: help}
-	command.AddCommand(podAddCommand(), podReadyCommand(), podDeleteCommand(), podListCommand())
+	command.AddCommand(podAddCommand(), podReadyCommand(), podTerminateCommand(), podDeleteCommand(), podListCommand())
 	return command
 }
 
@@ -43,7 +43,7 @@ func podAddCommand() *cobra.Command {
 	flags.StringVar(&pod.Node, "node", "", "node it runs on (required)")
 	flags.StringVarP(&pod.Namespace, "namespace", "n", "default", "Kubernetes namespace")
 	flags.StringArrayVar(&labels, "label", nil, "KEY=VALUE (repeatable)")
-	flags.StringArrayVar(&pod.Listen, "listen", []string{"http:8080"}, "PROTOCOL:PORT of http, tcp, udp or sctp (repeatable)")
+	flags.StringArrayVar(&pod.Listen, "listen", []string{"http:8080"}, "PROTOCOL:PORT of http, grpc, tcp, udp or sctp (repeatable)")
 	return command
 }
 
@@ -73,6 +73,19 @@ func podReadyCommand() *cobra.Command {
 				return err
 			}
 			return lab.SetPodReady(rootContext(), arguments[0], ready)
+		},
+	}
+}
+
+func podTerminateCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "terminate NAME", Short: "Begin a pod's end; its server goes on until delete", Args: args(cobra.ExactArgs(1)),
+		RunE: func(_ *cobra.Command, arguments []string) error {
+			lab, err := cluster.NewLab()
+			if err != nil {
+				return err
+			}
+			return lab.TerminatePod(rootContext(), arguments[0])
 		},
 	}
 }

@@ -169,6 +169,25 @@ func (d *Driver) setPodReady(ctx context.Context, name string, ready bool) error
 	return nil
 }
 
+// terminationGrace is longer than any test: nobody but deletePod ends a pod here.
+const terminationGrace = int64(3600)
+
+// terminatePod asks the API server to delete a pod in good time. There is no kubelet to do so, and the endpoint is one that
+// terminates until deletePod.
+func (d *Driver) terminatePod(ctx context.Context, name string) error {
+	d.change.Lock()
+	defer d.change.Unlock()
+	p, err := d.pod(name)
+	if err != nil {
+		return err
+	}
+	grace := terminationGrace
+	if err := d.kube.CoreV1().Pods(p.Namespace).Delete(ctx, p.Name, metav1.DeleteOptions{GracePeriodSeconds: &grace}); err != nil {
+		return fmt.Errorf("delete Pod %s/%s: %w", p.Namespace, p.Name, err)
+	}
+	return nil
+}
+
 // deletePod removes a pod's object, server and host.
 func (d *Driver) deletePod(ctx context.Context, name string) error {
 	d.change.Lock()

@@ -42,8 +42,9 @@ func (d *Driver) handlers() map[string]wire.Handler {
 		"pod-ready": wire.Handle(func(ctx context.Context, a cluster.PodReadyArgs) (any, error) {
 			return nil, d.setPodReady(ctx, a.Name, a.Ready)
 		}),
-		"pod-delete": wire.Handle(func(ctx context.Context, name string) (any, error) { return nil, d.deletePod(ctx, name) }),
-		"pod-list":   wire.Handle(func(context.Context, any) ([]cluster.Pod, error) { return d.listPods(), nil }),
+		"pod-terminate": wire.Handle(func(ctx context.Context, name string) (any, error) { return nil, d.terminatePod(ctx, name) }),
+		"pod-delete":    wire.Handle(func(ctx context.Context, name string) (any, error) { return nil, d.deletePod(ctx, name) }),
+		"pod-list":      wire.Handle(func(context.Context, any) ([]cluster.Pod, error) { return d.listPods(), nil }),
 		"fault": wire.Handle(func(ctx context.Context, a cluster.FaultArgs) (any, error) {
 			return nil, d.fault(ctx, a.Kind, a.Target)
 		}),

@@ -1,5 +1,5 @@
 // Package serve is the server that plays a pod: it answers over HTTP, TCP, UDP and SCTP with its own name and the peer
-// address it saw. It owns its sockets and nothing else.
+// address it saw, and over gRPC that it is healthy. It owns its sockets and nothing else.
 package serve
 
 import (
@@ -11,7 +11,7 @@ import (
 
 // Listen is what a server answers on.
 type Listen struct {
-	// Protocol is http, tcp, udp or sctp.
+	// Protocol is http, grpc, tcp, udp or sctp.
 	Protocol string
 	Port     uint16
 }
@@ -19,8 +19,8 @@ type Listen struct {
 // ParseListen reads PROTOCOL:PORT.
 func ParseListen(text string) (Listen, error) {
 	protocol, port, ok := strings.Cut(text, ":")
-	if !ok || !slices.Contains([]string{"http", "tcp", "udp", "sctp"}, protocol) {
-		return Listen{}, fmt.Errorf("listen %q: want PROTOCOL:PORT with protocol http, tcp, udp or sctp", text)
+	if !ok || !slices.Contains([]string{"http", "grpc", "tcp", "udp", "sctp"}, protocol) {
+		return Listen{}, fmt.Errorf("listen %q: want PROTOCOL:PORT with protocol http, grpc, tcp, udp or sctp", text)
 	}
 	number, err := strconv.ParseUint(port, 10, 16)
 	if err != nil || number == 0 {
@@ -46,7 +46,7 @@ func (l Listen) String() string { return fmt.Sprintf("%s:%d", l.Protocol, l.Port
 
 // Transport is the protocol as Kubernetes names it.
 func (l Listen) Transport() string {
-	if l.Protocol == "http" {
+	if l.Protocol == "http" || l.Protocol == "grpc" {
 		return "TCP"
 	}
 	return strings.ToUpper(l.Protocol)
