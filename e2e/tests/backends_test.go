@@ -161,7 +161,9 @@ func TestBackendsThatAreNodesFollowTheirHealthPort(t *testing.T) {
 		spec.Backends = &v1alpha1.Backends{Kind: v1alpha1.BackendNodes, Port: 8080, NodeSelector: &metav1.LabelSelector{
 			MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "kubernetes.io/hostname", Operator: "In", Values: []string{"n1", "n2"}}},
 		}}
-		spec.HealthCheck = &v1alpha1.HealthCheck{Type: v1alpha1.CheckHTTP, Port: 1936, IntervalSeconds: 1}
+		spec.HealthCheck = &v1alpha1.HealthCheck{
+			Type: v1alpha1.CheckHTTP, Port: 1936, IntervalSeconds: 1, RemoveAfterSeconds: new(int32(3600)),
+		}
 	})
 	health := map[string]func(){}
 	for _, node := range []string{"n1", "n2"} {
@@ -280,6 +282,16 @@ func TestBackendsThatMakeNoSenseAreRefused(t *testing.T) {
 		"a certificate of HTTP":            {`"healthCheck":{"type":"HTTP","verifyCertificate":true}`, "set type to HTTPS"},
 		"codes that are none":              {`"healthCheck":{"type":"HTTP","expectedCodes":["2xx"]}`, "spec.healthCheck.expectedCodes[0]"},
 		"codes that end before they begin": {`"healthCheck":{"type":"HTTP","expectedCodes":["399-200"]}`, "must not end before it begins"},
+		"a body of TCP":                    {`"healthCheck":{"bodyContains":"UP"}`, "are for the types HTTP and HTTPS: set type"},
+		"authorities for nothing":          {`"healthCheck":{"type":"HTTPS","caBundle":"-----BEGIN CERTIFICATE-----"}`, "set verifyCertificate to true"},
+		"authorities that are none":        {`"healthCheck":{"type":"HTTPS","verifyCertificate":true,"caBundle":"ca.pem"}`, "spec.healthCheck.caBundle"},
+		"a payload of TCP":                 {`"healthCheck":{"payload":"AA=="}`, "payload and expectedReply are for type UDP"},
+		"a gRPC service of HTTP":           {`"healthCheck":{"type":"HTTP","grpcService":"web"}`, "grpcService is for type GRPC"},
+		"a last resort without a port":     {`"healthCheck":{"lastResort":["192.0.2.80"]}`, "spec.healthCheck.lastResort[0]"},
+		"a last resort that is no address": {`"healthCheck":{"lastResort":["192.0.2.800:80"]}`, "must be an IP address with a port"},
+		"a last resort at no port":         {`"healthCheck":{"lastResort":["[2001:db8::80]:65536"]}`, "must be an IP address with a port"},
+		"a policy that is not known":       {`"healthCheck":{"whenAllFail":"Ajar"}`, `supported values: "Open", "Closed"`},
+		"a drain without an end":           {`"drainSeconds":86400`, "spec.drainSeconds"},
 		"a scheduler that is not known":    {`"scheduler":"fastest"`, "spec.scheduler: Unsupported value"},
 	} {
 		body := fmt.Sprintf(`{"apiVersion":"fairlead.dev/v1alpha1","kind":"IPPool","metadata":{"name":"senseless"},`+

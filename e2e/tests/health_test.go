@@ -1,0 +1,283 @@
+package tests
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/fairlead/fairlead/e2e/cluster"
+	"github.com/fairlead/fairlead/e2e/scenario"
+	"github.com/fairlead/fairlead/pkg/api/v1alpha1"
+	"github.com/fairlead/fairlead/pkg/source"
+)
+
+// conversation is an established connection of a host with a server of the lab that answers each line with its name.
+type conversation struct {
+	t      *testing.T
+	write  *io.PipeWriter
+	answer *bufio.Scanner
+}
+
+// converse connects from a host and returns who is there.
+func converse(t *testing.T, s *scenario.Scenario, host string, addr netip.Addr, port int) (*conversation, string) {
+	t.Helper()
+	stdin, write := io.Pipe()
+	answers, stdout := io.Pipe()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		script := fmt.Sprintf(`exec 3<>/dev/tcp/%s/%d; while read -r line <&3; do echo "$line"; read -r line; echo "$line" >&3; done`, addr, port)
+		err := s.Exec(context.Background(), host, cluster.Stdio{In: stdin, Out: stdout}, "timeout", "300", "bash", "-c", script)
+		stdout.CloseWithError(fmt.Errorf("the connection with %s ended: %w", addr, errors.Join(io.ErrUnexpectedEOF, err)))
+	}()
+	t.Cleanup(func() { write.Close(); answers.Close(); <-done })
+	c := &conversation{t: t, write: write, answer: bufio.NewScanner(answers)}
+	return c, c.listen()
+}
+
+// listen returns the name of who answers.
+func (c *conversation) listen() string {
+	c.t.Helper()
+	if !c.answer.Scan() {
+		c.t.Fatal(c.answer.Err())
+	}
+	name, _, _ := strings.Cut(c.answer.Text(), " ")
+	return name
+}
+
+// say sends a line and returns the name of who answers.
+func (c *conversation) say() string {
+	c.t.Helper()
+	_, err := io.WriteString(c.write, "still there?\n")
+	must(c.t, err)
+	return c.listen()
+}
+
+// pair makes a Service with two pods on n1 and n2 that listen so, and returns its addresses.
+func pair(t *testing.T, s *scenario.Scenario, name, listen string, port int32) []netip.Addr {
+	t.Helper()
+	ctx := within(t.Context(), t)
+	for i, node := range []string{"n1", "n2"} {
+		_, err := s.AddPod(ctx, cluster.Pod{
+			Name: fmt.Sprintf("%s-%d", name, i+1), Namespace: scenario.Namespace, Node: node,
+			Labels: map[string]string{"app": name}, Listen: []string{listen},
+		})
+		must(t, err)
+	}
+	_, err := s.CreateService(ctx, scenario.Service(name, func(service *corev1.Service) {
+		service.Spec.Ports[0].TargetPort = intstr.FromInt32(port)
+	}))
+	must(t, err)
+	addresses, err := s.Addresses(ctx, name, 2)
+	must(t, err)
+	t.Cleanup(func() {
+		ctx := within(context.Background(), t)
+		must(t, s.Core.CoreV1().Services(scenario.Namespace).Delete(ctx, name, metav1.DeleteOptions{}))
+		for i := range 2 {
+			must(t, s.DeletePod(ctx, fmt.Sprintf("%s-%d", name, i+1)))
+		}
+		must(t, s.Gone(ctx, addresses...))
+	})
+	return addresses
+}
+
+// podWeights are the weights of the pods of a pair at a port; below 0: the pod is no backend.
+func podWeights(t *testing.T, s *scenario.Scenario, addr netip.Addr, port uint16, weights map[string]int) map[netip.AddrPort]int {
+	t.Helper()
+	out := map[netip.AddrPort]int{}
+	for pod, weight := range weights {
+		if weight >= 0 {
+			out[netip.AddrPortFrom(nodeAddress(t, s, pod, addr.Is4()), port)] = weight
+		}
+	}
+	return out
+}
+
+func TestAPodThatTerminatesKeepsItsConnections(t *testing.T) {
+	s, ctx := connect(t)
+	name := poolWith(t, s, func(spec *v1alpha1.IPPoolSpec) { spec.DrainSeconds = new(int32(3600)) })
+	addresses := pair(t, s, "draining", "tcp:9000", 9000)
+	leaves, stays := "draining-1", "draining-2"
+	var held []*conversation
+	for _, addr := range addresses {
+		wantServer(t, s, everyNode, addr, "mh", always(podWeights(t, s, addr, 9000, map[string]int{leaves: 1, stays: 1})))
+		must(t, scenario.Until(within(ctx, t), func() error {
+			c, by := converse(t, s, "client", addr, 80)
+			if by != leaves {
+				return fmt.Errorf("%s answers at %s, want %s", by, addr, leaves)
+			}
+			held = append(held, c)
+			return nil
+		}))
+	}
+	must(t, s.TerminatePod(ctx, leaves))
+	for i, addr := range addresses {
+		wantServer(t, s, everyNode, addr, "mh", always(podWeights(t, s, addr, 9000, map[string]int{leaves: 0, stays: 1})))
+		for range 6 {
+			if _, by := converse(t, s, "client", addr, 80); by != stays {
+				t.Errorf("a new connection to %s went to %s, which terminates", addr, by)
+			}
+		}
+		if by := held[i].say(); by != leaves {
+			t.Errorf("the connection with %s is answered by %s, not by %s", addr, by, leaves)
+		}
+	}
+	// The time is over for those that will not end.
+	patch := []byte(`{"spec":{"drainSeconds":5}}`)
+	_, err := s.Fairlead.FairleadV1alpha1().IPPools().Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{})
+	must(t, err)
+	for _, addr := range addresses {
+		wantServer(t, s, everyNode, addr, "mh", always(podWeights(t, s, addr, 9000, map[string]int{stays: 1})))
+		event(t, s, "VIP", source.VIPName(addr), "was removed from port 80/TCP with 1 connections left: drainSeconds (5) were over")
+	}
+}
+
+func TestAPodThatTerminatesWithoutConnectionsIsRemovedByTheHolder(t *testing.T) {
+	s, ctx := connect(t)
+	poolWith(t, s, func(spec *v1alpha1.IPPoolSpec) { spec.DrainSeconds = new(int32(3600)) })
+	addresses := pair(t, s, "idle", "tcp:9000", 9000)
+	want := func(holder, standby int) {
+		t.Helper()
+		for _, addr := range addresses {
+			wantServer(t, s, everyNode, addr, "mh", func(node, holds string) map[netip.AddrPort]int {
+				weight := standby
+				if node == holds {
+					weight = holder
+				}
+				return podWeights(t, s, addr, 9000, map[string]int{"idle-1": weight, "idle-2": 1})
+			})
+		}
+	}
+	want(1, 1)
+	must(t, s.TerminatePod(ctx, "idle-1"))
+	want(-1, 0)
+}
+
+func TestBackendsThatFailByGRPCAreRemovedAndReplaced(t *testing.T) {
+	s, ctx := connect(t)
+	far := map[bool]netip.Addr{true: nodeAddress(t, s, "far", true), false: nodeAddress(t, s, "far", false)}
+	name := poolWith(t, s, func(spec *v1alpha1.IPPoolSpec) {
+		spec.Backends = &v1alpha1.Backends{Kind: v1alpha1.BackendNodes, Port: 8080, NodeSelector: &metav1.LabelSelector{
+			MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "kubernetes.io/hostname", Operator: "In", Values: []string{"n1", "n2"}}},
+		}}
+		spec.DrainSeconds = new(int32(0))
+		spec.HealthCheck = &v1alpha1.HealthCheck{
+			Type: v1alpha1.CheckGRPC, Port: 9090, IntervalSeconds: 1, RemoveAfterSeconds: new(int32(1)),
+			LastResort: []string{netip.AddrPortFrom(far[true], 8081).String(), netip.AddrPortFrom(far[false], 8081).String()},
+		}
+	})
+	health := map[string]func(){}
+	for _, node := range []string{"n1", "n2"} {
+		serve(t, s, node, "http:8080")
+		health[node] = serve(t, s, node, "grpc:9090")
+	}
+	serve(t, s, "far", "http:8081")
+	addresses := web(t, s, "checked")
+	want := func(sorry bool, up ...string) {
+		t.Helper()
+		for _, addr := range addresses {
+			wantServer(t, s, everyNode, addr, "mh", func(node, holder string) map[netip.AddrPort]int {
+				weights := map[netip.AddrPort]int{}
+				if sorry {
+					weights[netip.AddrPortFrom(far[addr.Is4()], 8081)] = 1
+				}
+				for _, backend := range up {
+					weight := 1
+					if backend == node && node != holder {
+						weight = 0 // a standby cannot reach itself through the VIP
+					}
+					weights[netip.AddrPortFrom(nodeAddress(t, s, backend, addr.Is4()), 8080)] = weight
+				}
+				return weights
+			})
+		}
+	}
+	want(false, "n1", "n2")
+	health["n2"]()
+	want(false, "n1")
+	health["n1"]()
+	want(true)
+	for _, addr := range addresses {
+		if by := answerers(t, s, "client", addr); len(by) != 1 || !by["far"] {
+			t.Errorf("%s was answered by %v, not by the last resort", addr, by)
+		}
+		event(t, s, "VIP", source.VIPName(addr), "port 80/TCP: 0 of 2 backends are up, and 1 must be: connections go to the last resort")
+	}
+	patch := []byte(`{"spec":{"healthCheck":{"lastResort":null,"whenAllFail":"Closed"}}}`)
+	_, err := s.Fairlead.FairleadV1alpha1().IPPools().Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{})
+	must(t, err)
+	want(false)
+	for _, addr := range addresses {
+		refused(t, s, "client", addr)
+	}
+	serve(t, s, "n2", "grpc:9090")
+	want(false, "n2")
+	for _, addr := range addresses {
+		answers(t, s, "client", addr, 80)
+	}
+}
+
+// refused asserts that a host is told that an address takes no connection.
+func refused(t *testing.T, s *scenario.Scenario, host string, addr netip.Addr) {
+	t.Helper()
+	_, err := s.Output(t.Context(), host, "curl", "-sS", "--max-time", "10", scenario.URL(addr, 80))
+	if exit := (*cluster.ExitError)(nil); !errors.As(err, &exit) || !strings.Contains(strings.ToLower(err.Error()), "connection refused") &&
+		!strings.Contains(err.Error(), "Could not connect") && !strings.Contains(err.Error(), "Couldn't connect") {
+		t.Errorf("%s asked by %s: error %v, want that the connection is refused", addr, host, err)
+	}
+}
+
+func TestAUDPCheckWantsTheReply(t *testing.T) {
+	s, _ := connect(t)
+	poolWith(t, s, func(spec *v1alpha1.IPPoolSpec) {
+		spec.HealthCheck = &v1alpha1.HealthCheck{
+			Type: v1alpha1.CheckUDP, IntervalSeconds: 1, Payload: []byte("who"), ExpectedReply: []byte("resolver-1 "),
+		}
+	})
+	ctx := within(t.Context(), t)
+	for i, node := range []string{"n1", "n2"} {
+		_, err := s.AddPod(ctx, cluster.Pod{
+			Name: fmt.Sprintf("resolver-%d", i+1), Namespace: scenario.Namespace, Node: node,
+			Labels: map[string]string{"app": "resolver"}, Listen: []string{"udp:5300"},
+		})
+		must(t, err)
+	}
+	_, err := s.CreateService(ctx, scenario.Service("resolver", func(service *corev1.Service) {
+		service.Spec.Ports = []corev1.ServicePort{{Name: "dns", Port: 53, Protocol: corev1.ProtocolUDP, TargetPort: intstr.FromInt32(5300)}}
+	}))
+	must(t, err)
+	addresses, err := s.Addresses(ctx, "resolver", 2)
+	must(t, err)
+	t.Cleanup(func() {
+		ctx := within(context.Background(), t)
+		must(t, s.Core.CoreV1().Services(scenario.Namespace).Delete(ctx, "resolver", metav1.DeleteOptions{}))
+		for i := range 2 {
+			must(t, s.DeletePod(ctx, fmt.Sprintf("resolver-%d", i+1)))
+		}
+		must(t, s.Gone(ctx, addresses...))
+	})
+	for _, addr := range addresses {
+		wantBackends(t, s, addr, "1/2")
+		wrong := netip.AddrPortFrom(nodeAddress(t, s, "resolver-2", addr.Is4()), 5300)
+		event(t, s, "VIP", source.VIPName(addr), wrong.String()+": UDP: the reply lacks what is to be in it")
+		for _, node := range everyNode { // a flow of UDP does not leave a backend of weight 0: it must be gone
+			must(t, scenario.Until(within(t.Context(), t), func() error {
+				text, err := s.Output(t.Context(), node, "ipvsadm", "-Ln")
+				if err == nil && (strings.Contains(text, wrong.String()) || !strings.Contains(text, "UDP  "+netip.AddrPortFrom(addr, 53).String())) {
+					err = fmt.Errorf("node %s has, of %s without %s:\n%s", node, addr, wrong, text)
+				}
+				return err
+			}))
+		}
+	}
+}
