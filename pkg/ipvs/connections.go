@@ -15,7 +15,7 @@ import (
 // InActConn: a client that closed its side may still be waiting for an answer). There is nothing to count of a server that is
 // not there.
 func (k *Kernel) Connections(f model.Frontend) (map[netip.AddrPort]int, error) {
-	service, err := toService(f, model.Scheduler{})
+	service, err := toService(model.Server{Frontend: f})
 	if err != nil {
 		return nil, err
 	}
