@@ -24,6 +24,7 @@ type Kernel struct {
 	beat         *beat
 	joined       link
 	swept        bool // what an earlier speaker left is known not to live on our fence
+	mended       bool // the link was made anew since the last Refresh, and routes are gone
 }
 
 // link is the two ends by their indices, and the loopback inside.
