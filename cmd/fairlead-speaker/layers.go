@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 
 	"k8s.io/klog/v2"
 
@@ -119,8 +118,13 @@ func (l *layers) leaveOther(ctx context.Context) error {
 		leave = removeFromHost
 	}
 	removed, err := leave(ctx, l.node)
+	logger := klog.FromContext(ctx)
 	for _, line := range removed {
-		klog.FromContext(ctx).Info("Removed what a speaker in another placement left", "removed", line)
+		logger.Info("Removed what a speaker in another placement left", "removed", line)
+	}
+	if errors.Is(err, isolated.ErrStays) {
+		logger.Info("A part of what a speaker in isolated placement left stays until fairlead-speaker cleanup has the rights to remove it", "why", err.Error())
+		return nil
 	}
 	return err
 }
@@ -142,16 +146,12 @@ func (l *layers) close() {
 
 // removeFromHost removes what speakers in host placement left.
 func removeFromHost(ctx context.Context, _ *Node) (removed []string, err error) {
+	if there, _, err := nft.Tables(ctx); !there || err != nil {
+		return nil, err // without the record nothing is ours
+	}
 	table, err := nft.New()
 	if err != nil {
 		return nil, err
-	}
-	owned, err := table.Owned(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if len(owned) == 0 {
-		return nil, table.Delete(ctx)
 	}
 	servers, err := ipvs.New(ipvs.Config{})
 	if err != nil {
@@ -169,24 +169,30 @@ func removeFromHost(ctx context.Context, _ *Node) (removed []string, err error) 
 // removeIsolated removes what speakers in isolated placement left. Its table goes last: it is the record of the rest. Left
 // alone it would keep the host from answering for IPv6 VIPs.
 func removeIsolated(ctx context.Context, node *Node) (removed []string, err error) {
+	_, recorded, err := nft.Tables(ctx)
+	if err != nil {
+		return nil, err
+	}
+	present, err := isolated.Present(node.space())
+	if err != nil || !present && !recorded {
+		return nil, err
+	}
 	outside, err := newOutside()
 	if err != nil {
 		return nil, err
 	}
-	var owned []netip.Addr
-	present, err := isolated.Present(node.space())
-	if err == nil && present {
-		owned, err = outside.Owned(ctx)
-	}
+	owned, err := outside.Owned(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if present {
-		if removed, err = isolated.Remove(node.space(), owned); err != nil {
-			return removed, err
-		}
+	removed, stays := isolated.Remove(node.space(), owned)
+	if stays != nil && !errors.Is(stays, isolated.ErrStays) {
+		return removed, stays
 	}
-	return removed, outside.Delete(ctx)
+	if err := outside.Delete(ctx); err != nil {
+		return removed, err
+	}
+	return append(removed, "nftables table inet fairlead-outside"), stays
 }
 
 // cleanup removes what speakers left on this node, in whichever placement, and puts sysctls back.

@@ -26,6 +26,9 @@ func Present(path string) (bool, error) {
 	return link != nil, err
 }
 
+// ErrStays says that all is removed but the namespace itself, which by then nothing leads to.
+var ErrStays = errors.New("the isolated datapath's network namespace stays, cut off")
+
 // Remove takes away what isolated placement left but its table of nftables: proxy neighbour entries of the VIPs that are ours,
 // the link with its routes, the routing rules, the namespace with all that is in it. It returns a line for each thing removed, and goes on past
 // an error.
@@ -63,12 +66,18 @@ func Remove(path string, ours []netip.Addr) (removed []string, err error) {
 			failures = append(failures, fmt.Errorf("remove the routing rule of mark %#x: %w", Mark, err))
 		}
 	}
+	if err := errors.Join(failures...); err != nil {
+		return removed, err
+	}
 	there, err := Exists(path)
 	if err == nil {
 		err = unmount(path)
 	}
-	if there && err == nil {
+	if err != nil {
+		return removed, fmt.Errorf("%w: %w", ErrStays, err)
+	}
+	if there {
 		removed = append(removed, "network namespace "+path)
 	}
-	return removed, errors.Join(append(failures, err)...)
+	return removed, nil
 }

@@ -44,6 +44,9 @@ func TestKernelOutsideTableIsTheRecord(t *testing.T) {
 	if !sync() || sync() || !sync(a, b) || sync(a, b) || !sync(b, c) || sync(b, c) {
 		t.Error("a table that is as wanted was written, or one that is not was not")
 	}
+	if datapath, outside, err := Tables(t.Context()); datapath || !outside || err != nil {
+		t.Errorf("tables: datapath %v, outside %v, error %v", datapath, outside, err)
+	}
 	asked := nft(t, "list", "set", "inet", outsideName, asked)
 	if !strings.Contains(asked, "0xfd000000000000000000000000000001") || !strings.Contains(asked, "0xfd0000000000000000000000000ff0002") && !strings.Contains(asked, "0xfd000000000000000000000000ff0002") {
 		t.Errorf("what is asked for: %s", asked)

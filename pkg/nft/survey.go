@@ -22,6 +22,26 @@ func (d Dropper) String() string {
 // Names reports whether a rule of the chain names an interface.
 func (d Dropper) Names(link string) bool { return strings.Contains(d.Text, fmt.Sprintf("%q", link)) }
 
+// Tables says which of our tables the calling thread's network namespace has: that of a datapath, and that of the outside of an
+// isolated one.
+func Tables(ctx context.Context) (datapath, outside bool, err error) {
+	listed, err := exec.CommandContext(ctx, "nft", "--json", "list", "tables", "inet").Output()
+	if err != nil {
+		return false, false, fmt.Errorf("list the tables of nftables: %w", err)
+	}
+	var list struct {
+		Nftables []struct{ Table struct{ Name string } }
+	}
+	if err := json.Unmarshal(listed, &list); err != nil {
+		return false, false, fmt.Errorf("read nft's list of tables: %w", err)
+	}
+	for _, item := range list.Nftables {
+		datapath = datapath || item.Table.Name == tableName
+		outside = outside || item.Table.Name == outsideName
+	}
+	return datapath, outside, nil
+}
+
 // Droppers returns the chains of the calling thread's network namespace that drop what is forwarded by their policy. It does
 // not see those of iptables-legacy.
 func Droppers(ctx context.Context) ([]Dropper, error) {
