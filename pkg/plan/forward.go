@@ -115,22 +115,6 @@ func (s *Snapshot) inside(vip netip.Addr, source model.Source, backends []model.
 	return append(out, s.isolatedHost(vip)...)
 }
 
-// ownWithin reports whether a prefix has an address of this node.
-func (s *Snapshot) ownWithin(prefix netip.Prefix) bool {
-	i := slices.IndexFunc(s.Machines, func(machine Machine) bool { return machine.Name == s.Node })
-	return i >= 0 && slices.ContainsFunc(s.Machines[i].Addresses, prefix.Contains)
-}
-
-// isolatedHost are the addresses by which this node itself comes to its own isolated datapath.
-func (s *Snapshot) isolatedHost(vip netip.Addr) (out []netip.Prefix) {
-	for _, prefix := range model.IsolatedHosts {
-		if s.Isolated && prefix.Addr().Is4() == vip.Is4() {
-			out = append(out, prefix)
-		}
-	}
-	return out
-}
-
 // dress gives members what their frontend says of them besides whether they get connections. The last resort is masqueraded,
 // and what only drains stays as it was.
 func dress(backends []model.Backend, members []member, frontend *v1alpha1.Frontend, forwarding model.Forwarding) {
