@@ -50,8 +50,13 @@ func TestNodesThatHaveTheVIPSeeTheClient(t *testing.T) {
 				holder, err := s.Holder(within(ctx, t), addr, "")
 				must(t, err)
 				for _, host := range []string{"client", "far", "n3"} {
-					if host != holder { // whose own processes would send from the VIP to the VIP
-						wantSeen(t, s, host, addr)
+					if host == holder { // whose own processes would send from the VIP to the VIP
+						continue
+					}
+					wantSeen(t, s, host, addr)
+					upload := fmt.Sprintf("head -c 200000 /dev/zero | curl -sS --max-time 20 --data-binary @- %s", scenario.URL(addr, 80))
+					if out, err := s.Output(ctx, host, "sh", "-c", upload); err != nil { // packets of full size
+						t.Errorf("%s: %s cannot send 200 kB: %v %s", addr, host, err, out)
 					}
 				}
 				must(t, s.Fault(ctx, cluster.StopSpeaker, holder))
@@ -126,6 +131,30 @@ func TestAServiceChoosesItsBackends(t *testing.T) {
 			}
 			return nil
 		}))
+	}
+}
+
+func TestAServiceSaysHowItIsChecked(t *testing.T) {
+	s, ctx := connect(t)
+	pool(t, s)
+	addresses := webAs(t, s, "checks-itself", func(svc *corev1.Service) {
+		svc.Annotations = map[string]string{source.AnnotationHealthCheck: "{type: HTTP, port: 8080, path: /, expectedCodes: ['404'], intervalSeconds: 1}"}
+	}, "n1", "n2")
+	for _, addr := range addresses {
+		wantBackends(t, s, addr, "0/2") // both answer 200
+		answers(t, s, "client", addr, 80)
+	}
+	services := s.Core.CoreV1().Services(scenario.Namespace)
+	annotate := func(check string) {
+		patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:%q}}}`, source.AnnotationHealthCheck, check)
+		_, err := services.Patch(ctx, "checks-itself", types.MergePatchType, []byte(patch), metav1.PatchOptions{})
+		must(t, err)
+	}
+	annotate("{type: GUESS}")
+	event(t, s, "Service", "checks-itself", "its VIP cannot be written as its annotations want it", `healthCheck.type: Unsupported value: "GUESS"`)
+	annotate("{type: HTTP, port: 8080, intervalSeconds: 1}")
+	for _, addr := range addresses {
+		wantBackends(t, s, addr, "2/2")
 	}
 }
 

@@ -85,10 +85,16 @@ func (c *Controller) mapAddress(ctx context.Context, cm *corev1.ConfigMap, m *so
 	frontends, problems := c.mappedFrontends(m, key)
 	t := mappingTenant(key, m, frontends)
 	vip, problem, err := c.placeMapping(ctx, cm, t, m)
+	if apierrors.IsInvalid(err) {
+		return append(problems, where+err.Error()), nil
+	}
 	if err != nil || vip == nil {
 		return append(problems, where+problem), err
 	}
 	vip, conflicts, err := c.syncVIP(ctx, t, vip)
+	if apierrors.IsInvalid(err) { // by an annotation of a Service
+		return append(problems, where+err.Error()), nil
+	}
 	if err != nil {
 		return problems, err
 	}

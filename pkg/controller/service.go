@@ -115,6 +115,16 @@ func (c *Controller) serve(ctx context.Context, svc *corev1.Service, vips []*v1a
 		c.book.settle(key)
 		return c.refuse(ctx, svc, err)
 	}
+	err = c.give(ctx, svc, request, own)
+	if apierrors.IsInvalid(err) { // what a Service says of its backends is the API server's to judge
+		c.book.settle(key)
+		return c.refuse(ctx, svc, fmt.Errorf("its VIP cannot be written as its annotations want it, correct them: %w", err))
+	}
+	return err
+}
+
+// give makes what a Service asks for its own.
+func (c *Controller) give(ctx context.Context, svc *corev1.Service, request source.Request, own []*v1alpha1.VIP) error {
 	p := c.plan(svc, request, own)
 	t := serviceTenant(request, &p.wish)
 	created, failures, err := c.allocate(ctx, t, &p.wish)

@@ -5,9 +5,15 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	k8stesting "k8s.io/client-go/testing"
 
 	"github.com/fairlead/fairlead/pkg/api/v1alpha1"
+	"github.com/fairlead/fairlead/pkg/source"
 )
 
 func TestFrontendsHaveTheirPoolsSettings(t *testing.T) {
@@ -87,4 +93,37 @@ func TestAServiceChoosesWhatItsPoolAllows(t *testing.T) {
 			t.Errorf("%s: scheduler %q, forwarding %q are not the Service's own", name, got.Scheduler, got.Forwarding)
 		}
 	}
+}
+
+// TestAnAnnotationThatTheAPIServerRefusesIsTold plays the rules of the VIP's schema, which the fake server has not.
+func TestAnAnnotationThatTheAPIServerRefusesIsTold(t *testing.T) {
+	w := newWorld(t)
+	w.pool("a", time.Hour, "192.0.2.0/30")
+	w.fairlead.PrependReactor("*", "vips", func(action k8stesting.Action) (bool, runtime.Object, error) {
+		write, isWrite := action.(k8stesting.UpdateAction)
+		if !isWrite {
+			return false, nil, nil
+		}
+		vip, isVIP := write.GetObject().(*v1alpha1.VIP)
+		if !isVIP || len(vip.Spec.Frontends) == 0 || vip.Spec.Frontends[0].HealthCheck == nil {
+			return false, nil, nil
+		}
+		path := field.NewPath("spec", "frontends").Index(0).Child("healthCheck", "type")
+		return true, nil, apierrors.NewInvalid(v1alpha1.SchemeGroupVersion.WithKind("VIP").GroupKind(), vip.Name,
+			field.ErrorList{field.NotSupported(path, vip.Spec.Frontends[0].HealthCheck.Type, []string{"TCP"})})
+	})
+	w.start(mapped)
+	check := func(svc *corev1.Service) {
+		svc.Annotations = map[string]string{source.AnnotationHealthCheck: "{type: GUESS}"}
+	}
+	w.create(service("svc", "IPv4", check))
+	w.wantCondition("svc", "False", "its VIP cannot be written as its annotations want it", `healthCheck.type: Unsupported value: "GUESS"`)
+	w.edit("svc", func(svc *corev1.Service) { svc.Annotations = nil })
+	w.wantIngress("svc", "192.0.2.0")
+	w.edit("svc", check)
+	w.wantCondition("svc", "False", "correct them")
+	w.wantIngress("svc", "192.0.2.0")
+	w.create(service("mapped", "IPv4", ofType(corev1.ServiceTypeClusterIP, 80), check))
+	w.configMap("203.0.113.5", "default/mapped")
+	w.wantEvent("Warning BadEntry", `key "203.0.113.5"`, `Unsupported value: "GUESS"`)
 }

@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
 
 	"github.com/fairlead/fairlead/pkg/api/v1alpha1"
 )
@@ -23,6 +24,8 @@ const (
 	AnnotationForwarding = v1alpha1.GroupName + "/forwarding"
 	// AnnotationScheduler is the name of an IPVS scheduler.
 	AnnotationScheduler = v1alpha1.GroupName + "/scheduler"
+	// AnnotationHealthCheck is a health check as a pool has it, in YAML or JSON ({type: HTTP, port: 1936}).
+	AnnotationHealthCheck = v1alpha1.GroupName + "/health-check"
 )
 
 // maxAffinity is the longest sessionAffinityConfig.clientIP.timeoutSeconds that the API server takes, in seconds; it fills in
@@ -35,8 +38,9 @@ const (
 // settings are what a Service says of all its frontends. An error joins one *Error for each value that cannot be used.
 func settings(svc *corev1.Service) (v1alpha1.Frontend, error) {
 	var out v1alpha1.Frontend
-	var errs [3]error
+	var errs [4]error
 	out.Backends, errs[0] = backends(svc)
+	out.HealthCheck, errs[3] = healthCheck(svc)
 	out.Forwarding, errs[1] = oneOf(svc, AnnotationForwarding, v1alpha1.ForwardMasquerade, v1alpha1.ForwardDirect, v1alpha1.ForwardTunnel)
 	out.Scheduler, errs[2] = oneOf(svc, AnnotationScheduler, v1alpha1.Schedulers...)
 	if svc.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal {
@@ -49,6 +53,20 @@ func settings(svc *corev1.Service) (v1alpha1.Frontend, error) {
 		}
 	}
 	return out, errors.Join(errs[:]...)
+}
+
+// healthCheck is that which a Service asks for, nil if it leaves that to its pool. What its fields may be the API server knows.
+func healthCheck(svc *corev1.Service) (*v1alpha1.HealthCheck, error) {
+	text := annotation(svc, AnnotationHealthCheck)
+	if text == "" {
+		return nil, nil
+	}
+	out := &v1alpha1.HealthCheck{}
+	if err := yaml.UnmarshalStrict([]byte(text), out); err != nil {
+		return nil, &Error{"annotation " + AnnotationHealthCheck, text, "is not a health check (" + err.Error() + ")",
+			"write fields of a pool's healthCheck (kubectl explain ippool.spec.healthCheck) as in {type: HTTP, port: 1936, path: /healthz}"}
+	}
+	return out, nil
 }
 
 func annotation(svc *corev1.Service, name string) string {

@@ -26,12 +26,16 @@ func TestAServiceSaysForItselfHowItIsServed(t *testing.T) {
 		change []func(*corev1.Service)
 		want   v1alpha1.Frontend
 	}{
-		"nothing":              {},
-		"scheduler":            {[]func(*corev1.Service){annotate(AnnotationScheduler, "WLC")}, v1alpha1.Frontend{Scheduler: "wlc"}},
-		"forwarding":           {[]func(*corev1.Service){annotate(AnnotationForwarding, "tunnel")}, v1alpha1.Frontend{Forwarding: v1alpha1.ForwardTunnel}},
-		"kind":                 {[]func(*corev1.Service){annotate(AnnotationBackend, "nodeport")}, v1alpha1.Frontend{Backends: &v1alpha1.Backends{Kind: v1alpha1.BackendNodePort}}},
-		"affinity":             {[]func(*corev1.Service){affinity(600)}, v1alpha1.Frontend{AffinitySeconds: 600}},
-		"affinity by default":  {[]func(*corev1.Service){func(svc *corev1.Service) { svc.Spec.SessionAffinity = "ClientIP" }}, v1alpha1.Frontend{AffinitySeconds: 10800}},
+		"nothing":             {},
+		"scheduler":           {[]func(*corev1.Service){annotate(AnnotationScheduler, "WLC")}, v1alpha1.Frontend{Scheduler: "wlc"}},
+		"forwarding":          {[]func(*corev1.Service){annotate(AnnotationForwarding, "tunnel")}, v1alpha1.Frontend{Forwarding: v1alpha1.ForwardTunnel}},
+		"kind":                {[]func(*corev1.Service){annotate(AnnotationBackend, "nodeport")}, v1alpha1.Frontend{Backends: &v1alpha1.Backends{Kind: v1alpha1.BackendNodePort}}},
+		"affinity":            {[]func(*corev1.Service){affinity(600)}, v1alpha1.Frontend{AffinitySeconds: 600}},
+		"affinity by default": {[]func(*corev1.Service){func(svc *corev1.Service) { svc.Spec.SessionAffinity = "ClientIP" }}, v1alpha1.Frontend{AffinitySeconds: 10800}},
+		"health check": {
+			[]func(*corev1.Service){annotate(AnnotationHealthCheck, `{type: HTTP, port: 1936, path: /healthz}`)},
+			v1alpha1.Frontend{HealthCheck: &v1alpha1.HealthCheck{Type: v1alpha1.CheckHTTP, Port: 1936, Path: "/healthz"}},
+		},
 		"traffic policy Local": {[]func(*corev1.Service){local}, v1alpha1.Frontend{ExternalTrafficPolicy: "Local", HealthCheckNodePort: 32000}},
 		"nodes by label, at a port": {
 			[]func(*corev1.Service){annotate(AnnotationBackend, "Nodes"), annotate(AnnotationBackendPort, "8080"), annotate(AnnotationBackendNodes, "role=ingress")},
@@ -73,6 +77,8 @@ func TestSettingsThatCannotBeAreRefused(t *testing.T) {
 		"a port of pods":        {map[string]string{AnnotationBackendPort: "80"}, "is for backends of kind Nodes"},
 		"a port that is none":   {map[string]string{AnnotationBackend: "Nodes", AnnotationBackendPort: "http"}, "write a number from 1 to 65535"},
 		"nodes of pods":         {map[string]string{AnnotationBackend: "Pods", AnnotationBackendNodes: "a=b"}, "is for backends of the kinds Nodes and NodePort"},
+		"a field of no check":   {map[string]string{AnnotationHealthCheck: "{type: HTTP, url: /}"}, `unknown field "url"`},
+		"a check that is none":  {map[string]string{AnnotationHealthCheck: "http"}, "as in {type: HTTP, port: 1936, path: /healthz}"},
 		"a selector of nothing": {map[string]string{AnnotationBackend: "Nodes", AnnotationBackendNodes: "a b"}, "is not a label selector"},
 	} {
 		t.Run(name, func(t *testing.T) {
