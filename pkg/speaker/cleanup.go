@@ -10,8 +10,8 @@ import (
 )
 
 // Cleanup removes what speakers left on this node and returns a line for each thing removed. What is ours is what the
-// nftables table lists; the table goes last, so that Cleanup can be repeated after an error. Sysctls stay: others may have
-// come to rely on them.
+// nftables table lists; the table goes last, so that Cleanup can be repeated after an error. Sysctls are for package host to
+// put back.
 func Cleanup(ctx context.Context, table Table, servers Servers, addresses Addresses) (removed []string, err error) {
 	record, err := table.Owned(ctx)
 	if err != nil {

@@ -81,20 +81,12 @@ func (s bothSysctls) Apply() ([]string, error) {
 
 func (s bothSysctls) Receive() ([]string, error) { return s.OutsideSysctls.Receive() }
 
-// bothTables keep the record on both sides: a VIP is on the host's from before anything of it exists anywhere.
+// bothTables keep the record on both sides. The host's alone is asked: a VIP is on it from before anything of it exists anywhere
+// until after all but its element inside is gone, which the next Sync removes.
 type bothTables struct{ Isolated }
 
-func (t bothTables) Owned(ctx context.Context) (owned []netip.Addr, err error) {
-	if owned, err = t.OutsideTable.Owned(ctx); err != nil {
-		return nil, err
-	}
-	err = t.Inside(func() error {
-		inside, err := t.Table.Owned(ctx)
-		owned = append(owned, inside...)
-		return err
-	})
-	slices.SortFunc(owned, netip.Addr.Compare)
-	return slices.Compact(owned), err
+func (t bothTables) Owned(ctx context.Context) ([]netip.Addr, error) {
+	return t.OutsideTable.Owned(ctx)
 }
 
 func (t bothTables) Sync(ctx context.Context, state nft.State) (changed bool, err error) {
