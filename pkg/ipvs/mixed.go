@@ -31,7 +31,7 @@ func openHandle(namespace string) (handle, error) {
 			library.Close()
 			return nil, err
 		}
-		defer at.Close()
+		defer func() { _ = at.Close() }() // it was read from, no more
 	}
 	socket, err := nl.SubscribeAt(at, netns.None(), unix.NETLINK_GENERIC)
 	if err != nil {

@@ -170,8 +170,7 @@ func (k *Kernel) address(host, inside netlink.Link) error {
 		{k.inside, inside, &netlink.Addr{IPNet: ipNet(Inside6), Flags: unix.IFA_F_NODAD}},
 	}
 	for _, a := range addresses {
-		is6 := a.addr.IP.To4() == nil
-		if err := a.handle.AddrReplace(a.link, a.addr); err != nil && !(is6 && noIPv6(err)) {
+		if err := a.handle.AddrReplace(a.link, a.addr); serious(err, a.addr.IP) {
 			return fmt.Errorf("add address %s to link %s: %w", a.addr.IPNet, a.link.Attrs().Name, err)
 		}
 	}
@@ -180,7 +179,7 @@ func (k *Kernel) address(host, inside netlink.Link) error {
 	}
 	for _, gateway := range []net.IP{Host4.Addr().AsSlice(), Host6.Addr().AsSlice()} {
 		err := k.inside.RouteReplace(&netlink.Route{LinkIndex: inside.Attrs().Index, Gw: gateway, Dst: anywhere(gateway)})
-		if err != nil && !(gateway.To4() == nil && noIPv6(err)) {
+		if serious(err, gateway) {
 			return fmt.Errorf("route what leaves network namespace %s to %s: %w", k.space.path, gateway, err)
 		}
 	}
@@ -193,7 +192,7 @@ func introduce(handle *netlink.Handle, link, peer netlink.Link, addresses ...net
 		err := handle.NeighSet(&netlink.Neigh{
 			LinkIndex: link.Attrs().Index, IP: a.Addr().AsSlice(), HardwareAddr: peer.Attrs().HardwareAddr, State: netlink.NUD_PERMANENT,
 		})
-		if err != nil && !(a.Addr().Is6() && noIPv6(err)) {
+		if serious(err, a.Addr().AsSlice()) {
 			return fmt.Errorf("tell link %s of its other end: %w", link.Attrs().Name, err)
 		}
 	}
@@ -203,14 +202,13 @@ func introduce(handle *netlink.Handle, link, peer netlink.Link, addresses ...net
 // leadBack routes what bears our mark into the namespace.
 func (k *Kernel) leadBack() error {
 	for _, gateway := range []net.IP{Inside4.Addr().AsSlice(), Inside6.Addr().AsSlice()} {
-		is6 := gateway.To4() == nil
 		err := k.host.RouteReplace(&netlink.Route{
 			LinkIndex: k.joined.host, Gw: gateway, Dst: anywhere(gateway), Table: MarkTable, Protocol: protocol,
 		})
 		if err == nil {
-			err = k.host.RuleAdd(rule(is6))
+			err = k.host.RuleAdd(rule(gateway.To4() == nil))
 		}
-		if err != nil && !errors.Is(err, unix.EEXIST) && !(is6 && noIPv6(err)) {
+		if serious(err, gateway) && !errors.Is(err, unix.EEXIST) {
 			return fmt.Errorf("lead answers with mark %#x to %s: %w", Mark, gateway, err)
 		}
 	}
@@ -227,6 +225,9 @@ func rule(is6 bool) *netlink.Rule {
 	rule.Mark, rule.Mask, rule.Table, rule.Priority = Mark, &mask, MarkTable, markPriority
 	return rule
 }
+
+// serious tells an error apart from the want of IPv6, which leaves IPv4.
+func serious(err error, addr net.IP) bool { return err != nil && (addr.To4() != nil || !noIPv6(err)) }
 
 // noIPv6 reports whether an error of adding an address or a route means that IPv6 is off.
 func noIPv6(err error) bool {

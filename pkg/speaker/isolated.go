@@ -59,15 +59,15 @@ func (i Isolated) Kernel(announcer Announcer) Kernel {
 	}
 }
 
-type bothSysctls struct{ Isolated }
+type bothSysctls struct{ parts Isolated }
 
 func (s bothSysctls) Apply() ([]string, error) {
-	changed, err := s.OutsideSysctls.Apply()
+	changed, err := s.parts.OutsideSysctls.Apply()
 	if err != nil {
 		return changed, err
 	}
-	err = s.Inside(func() error {
-		inside, err := s.Isolated.Sysctls.Apply()
+	err = s.parts.Inside(func() error {
+		inside, err := s.parts.Sysctls.Apply()
 		for _, name := range inside {
 			changed = append(changed, name+" (inside)")
 		}
@@ -79,7 +79,7 @@ func (s bothSysctls) Apply() ([]string, error) {
 	return changed, err
 }
 
-func (s bothSysctls) Receive() ([]string, error) { return s.OutsideSysctls.Receive() }
+func (s bothSysctls) Receive() ([]string, error) { return s.parts.OutsideSysctls.Receive() }
 
 // bothTables keep the record on both sides. The host's alone is asked: a VIP is on it from before anything of it exists anywhere
 // until after all but its element inside is gone, which the next Sync removes.
