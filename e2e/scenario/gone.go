@@ -58,8 +58,8 @@ type state struct{ what, command string }
 var kernel = []state{
 	{"address", "ip -o addr show; ip -4 route show dev fl-h 2>/dev/null; " +
 		"if nft list set inet fairlead-outside live 2>/dev/null | grep -q expires; then ip -6 neigh show proxy; fi"},
-	{"IPVS service", everywhere("ipvsadm -Ln")},
-	{"nftables element", everywhere("nft list table inet fairlead 2>/dev/null || true")},
+	{"IPVS service", Everywhere("ipvsadm -Ln")},
+	{"nftables element", Everywhere("nft list table inet fairlead 2>/dev/null || true")},
 }
 
 // Traces lists what a node's kernel knows of addresses.

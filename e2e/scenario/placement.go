@@ -17,7 +17,7 @@ func Isolated(ctx context.Context, c cluster.Cluster, node string) (bool, error)
 	return strings.TrimSpace(out) == "isolated", err
 }
 
-// everywhere runs a command on a node and, in isolated placement, in the datapath's network namespace.
-func everywhere(command string) string {
+// Everywhere is a command of the shell that runs one on a node and, in isolated placement, in the datapath's network namespace.
+func Everywhere(command string) string {
 	return fmt.Sprintf("%s; if [ -e %s ]; then nsenter --net=%s sh -c '%s'; fi", command, inside, inside, command)
 }

@@ -24,7 +24,7 @@ func (s Server) String() string {
 
 // ReadServer reads a TCP frontend of a node, as ipvsadm shows it.
 func ReadServer(ctx context.Context, c cluster.Cluster, node string, frontend netip.AddrPort) (Server, error) {
-	text, err := c.Output(ctx, node, "sh", "-c", everywhere("ipvsadm -Ln"))
+	text, err := c.Output(ctx, node, "sh", "-c", Everywhere("ipvsadm -Ln"))
 	if err != nil {
 		return Server{}, err
 	}

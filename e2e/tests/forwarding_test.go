@@ -184,7 +184,7 @@ func TestAClientKeepsItsBackend(t *testing.T) {
 		}
 		holder, err := s.Holder(within(ctx, t), addr, "")
 		must(t, err)
-		out, err := s.Output(ctx, holder, "ipvsadm", "-Ln", "-t", netip.AddrPortFrom(addr, 80).String())
+		out, err := s.Output(ctx, holder, "sh", "-c", scenario.Everywhere("ipvsadm -Ln -t "+netip.AddrPortFrom(addr, 80).String()))
 		must(t, err)
 		if !strings.Contains(out, "mh (mh-fallback) persistent 120") {
 			t.Errorf("IPVS has\n%s", out)
