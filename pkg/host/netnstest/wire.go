@@ -65,6 +65,10 @@ func (s *Space) Behind(name string, gateways []string, addresses ...string) *Spa
 		if err := netlink.LinkAdd(veth); err != nil {
 			return fmt.Errorf("add a veth pair: %w", err)
 		}
+		// While its link-local address is tentative the host asks for nobody in the name of others.
+		if err := Sysctl("net/ipv6/conf/"+name+"/accept_dad", "0"); err != nil {
+			return err
+		}
 		return netlink.LinkSetUp(veth)
 	})
 	pod.Do(func() error { return setUp("eth0") })
