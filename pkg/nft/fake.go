@@ -13,6 +13,7 @@ type Fake struct {
 	exists bool
 	have   []element
 	state  State
+	synced bool
 	writes int
 	err    error
 }
@@ -50,6 +51,20 @@ func (f *Fake) Writes() int {
 	return writes
 }
 
+// Vanish deletes the table as somebody else would.
+func (f *Fake) Vanish() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.exists, f.have, f.state = false, nil, State{}
+}
+
+// Intact is that of Table.
+func (f *Fake) Intact() (bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.exists || !f.synced, nil
+}
+
 // Owned is that of Table.
 func (f *Fake) Owned(context.Context) ([]netip.Addr, error) {
 	f.mu.Lock()
@@ -68,7 +83,9 @@ func (f *Fake) Owned(context.Context) ([]netip.Addr, error) {
 func (f *Fake) Sync(_ context.Context, want State) (changed bool, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.write(want)
+	changed, err = f.write(want)
+	f.synced = err == nil
+	return changed, err
 }
 
 // Apply is that of Table.
@@ -105,6 +122,6 @@ func (f *Fake) Delete(context.Context) error {
 	if f.exists {
 		f.writes++
 	}
-	f.exists, f.have, f.state = false, nil, State{}
+	f.exists, f.synced, f.have, f.state = false, false, nil, State{}
 	return nil
 }

@@ -51,9 +51,10 @@ type State struct {
 }
 
 // Table is the table of a network namespace. Its methods run the program nft (1.0.1 or later) and must be called in the
-// thread of that namespace. One goroutine may use it at a time.
+// thread of that namespace. One goroutine may use it at a time, but for Intact.
 type Table struct {
 	nft knftables.Interface
+	guard
 }
 
 // New checks that nftables can be used, and has the kernel look at all our rules without taking them.
@@ -67,7 +68,11 @@ func New() (*Table, error) {
 	if err := nft.Check(context.Background(), tx); err != nil {
 		return nil, fmt.Errorf("the kernel refuses a rule that Fairlead needs: %w (needed: nf_tables with NAT, conntrack and fib: modules nft_masq, nft_ct, nft_fib_inet)", err)
 	}
-	return &Table{nft: nft}, nil
+	marks, err := newMarks(tableName)
+	if err != nil {
+		return nil, err
+	}
+	return &Table{nft: nft, guard: guard{marks: marks}}, nil
 }
 
 // Owned returns the VIPs in the table, sorted: the record of what is ours on this host. Without the table there are none.
@@ -96,6 +101,9 @@ func (t *Table) Sync(ctx context.Context, want State) (changed bool, err error) 
 	if err != nil {
 		return false, err
 	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.left = nil
 	have, intact, err := t.read(ctx)
 	if err != nil {
 		return false, fmt.Errorf("read nftables table inet %s: %w", tableName, err)
@@ -106,7 +114,10 @@ func (t *Table) Sync(ctx context.Context, want State) (changed bool, err error) 
 		have = nil
 	}
 	change(tx, have, wanted)
-	return t.run(ctx, tx)
+	if changed, err = t.run(ctx, tx); err == nil {
+		t.note()
+	}
+	return changed, err
 }
 
 // Apply changes the table from one state to another in one transaction that holds only what differs. It trusts that the
@@ -128,6 +139,9 @@ func (t *Table) Apply(ctx context.Context, from, to State) error {
 
 // Delete removes the table. One that is gone is no error.
 func (t *Table) Delete(ctx context.Context) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.left = nil
 	tx := t.nft.NewTransaction()
 	tx.Add(&knftables.Table{}) // deleting what is not there fails
 	tx.Delete(&knftables.Table{})

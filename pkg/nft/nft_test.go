@@ -22,6 +22,7 @@ var _ = []interface {
 	Sync(context.Context, State) (bool, error)
 	Apply(ctx context.Context, from, to State) error
 	Delete(context.Context) error
+	Intact() (bool, error)
 }{(*Table)(nil), (*Fake)(nil)}
 
 var compareAddrs = cmp.Options{cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}), cmpopts.EquateEmpty()}
@@ -82,7 +83,7 @@ func (c *counting) Run(ctx context.Context, tx *knftables.Transaction) error {
 func newFake() (*Table, *counting, *knftables.Fake) {
 	fake := knftables.NewFake(knftables.InetFamily, tableName)
 	count := &counting{Interface: fake}
-	return &Table{nft: count}, count, fake
+	return &Table{nft: count, guard: guard{marks: &fakeMarks{}}}, count, fake
 }
 
 func synced(t testing.TB, table *Table, want State) bool {

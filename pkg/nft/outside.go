@@ -18,6 +18,7 @@ const outsideName = "fairlead-outside"
 // sets vips4 and vips6 are the record of what is ours on the host. Its methods are as those of Table.
 type Outside struct {
 	nft knftables.Interface
+	guard
 	cfg OutsideConfig
 }
 
@@ -105,7 +106,11 @@ func NewOutside(cfg OutsideConfig) (*Outside, error) {
 	if err != nil {
 		return nil, fmt.Errorf("nftables cannot be used: %w (needed: the program nft 1.0.6 or later, a kernel with nf_tables for the inet family, CAP_NET_ADMIN)", err)
 	}
-	return &Outside{nft: nft, cfg: cfg}, nil
+	marks, err := newMarks(outsideName)
+	if err != nil {
+		return nil, err
+	}
+	return &Outside{nft: nft, guard: guard{marks: marks}, cfg: cfg}, nil
 }
 
 // Check has the kernel look at all our rules without taking them.
@@ -164,6 +169,16 @@ func (o *Outside) Owned(ctx context.Context) ([]netip.Addr, error) {
 // Sync reads the table, makes its record what is wanted, which is sorted, in one transaction, and says whether it had to. A
 // table whose rules are not as they should be is replaced; IPv6 VIPs are then answered again from the next datagram on.
 func (o *Outside) Sync(ctx context.Context, want []netip.Addr) (changed bool, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.left = nil
+	if changed, err = o.sync(ctx, want); err == nil {
+		o.note()
+	}
+	return changed, err
+}
+
+func (o *Outside) sync(ctx context.Context, want []netip.Addr) (changed bool, err error) {
 	have, err := o.Owned(ctx)
 	if err != nil {
 		return false, err
@@ -234,6 +249,9 @@ func comment(r *knftables.Rule) string {
 
 // Delete removes the table. One that is gone is no error.
 func (o *Outside) Delete(ctx context.Context) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.left = nil
 	tx := o.nft.NewTransaction()
 	tx.Add(&knftables.Table{}) // deleting what is not there fails
 	tx.Delete(&knftables.Table{})
