@@ -36,7 +36,7 @@ func (s *step) balance() {
 }
 
 func (s *step) changes() ([]ipvs.Change, error) {
-	if s.applied == nil {
+	if s.applied == nil || s.doubt {
 		have, err := s.kernel.Servers.Servers()
 		if err != nil {
 			return nil, err
@@ -46,7 +46,9 @@ func (s *step) changes() ([]ipvs.Change, error) {
 				return slices.Contains(s.leaving, server.Addr) || receives(s.want, server.Frontend)
 			})
 		}
-		return byAddress(ipvs.Diff(s.want.Servers, have, s.owned)), nil
+		changes := byAddress(ipvs.Diff(s.want.Servers, have, s.owned))
+		s.repairedServers(changes)
+		return changes, nil
 	}
 	var changes []ipvs.Change
 	for _, pair := range changed(s.applied.Servers, s.want.Servers) {
@@ -120,6 +122,7 @@ func (s *step) bind(have []model.Binding) {
 			continue
 		}
 		s.outcome.Writes++
+		s.repairedBinding(binding)
 		bound = append(bound, binding)
 	}
 	s.bound, s.outcome.Bound = bound, bound

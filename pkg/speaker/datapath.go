@@ -36,11 +36,13 @@ type Table interface {
 	Sync(context.Context, nft.State) (bool, error)
 	Apply(ctx context.Context, from, to nft.State) error
 	Delete(context.Context) error
+	Intact() (bool, error)
 }
 
 // Servers are the node's IPVS services: see package ipvs.
 type Servers interface {
 	Servers() ([]model.Server, error)
+	Frontends() ([]model.Frontend, error)
 	Server(model.Frontend) (model.Server, bool, error)
 	Connections(model.Frontend) (map[netip.AddrPort]int, error)
 	Apply([]ipvs.Change) (int, error)
@@ -70,9 +72,11 @@ type Outcome struct {
 	Failed map[netip.Addr]error
 	// Writes is how many changes were made, but for refreshes of lifetimes.
 	Writes int
+	// Repairs are those of them that somebody else made necessary.
+	Repairs Repairs
 }
 
-// Datapath makes the kernel's state that of the plan, layer by layer. One goroutine calls Apply; Refresh and Intact may be
+// Datapath makes the kernel's state that of the plan, layer by layer. One goroutine calls Apply; Refresh and Look may be
 // called beside it.
 type Datapath struct {
 	kernel Kernel
@@ -80,11 +84,17 @@ type Datapath struct {
 
 	record  map[netip.Addr]bool // the VIPs that the table lists: what is ours
 	applied *model.NodeState    // what the kernel was made to be; nil: it must be read
-	table   nft.State           // the table's content, while applied is set
+	before  *model.NodeState    // what it was made to be before it must be read; nil: not known
+	doubt   bool                // the IPVS services are to be read although applied is set
+	table   nft.State           // the table's content, while one of them is set
 
-	mu     sync.Mutex // held while addresses change
-	bound  []model.Binding
-	sample *model.Frontend
+	sysctls  sync.Mutex // held while sysctls change
+	nextDump time.Time  // of the IPVS services, for Look
+
+	mu         sync.Mutex // held while addresses change
+	bound      []model.Binding
+	livesUntil time.Time // until when none of bound can have left by itself
+	expected   *model.NodeState
 }
 
 // NewDatapath makes a Datapath. Nothing is read or written yet.
@@ -93,19 +103,31 @@ func NewDatapath(kernel Kernel, right func() time.Duration) *Datapath {
 }
 
 // Distrust makes the next Apply read everything from the kernel.
-func (d *Datapath) Distrust() { d.applied = nil }
+func (d *Datapath) Distrust() {
+	if d.applied != nil {
+		d.before, d.applied = d.applied, nil
+	}
+}
+
+// Doubt makes the next Apply read the IPVS services. To read the table takes several processes, and long: who knows that only
+// IPVS was touched need not wait for it.
+func (d *Datapath) Doubt() { d.doubt = true }
 
 // Apply withdraws what is not wanted and brings up what is, in the order of effects: a VIP is bound and announced only when
 // all below it is in place. While settled is false nothing that is bound is taken off: who holds what is not known yet.
 // An error says that something is not as wanted; what could be done was done, and the next Apply reads the kernel.
 func (d *Datapath) Apply(ctx context.Context, want model.NodeState, settled bool) (Outcome, error) {
-	d.setSample(model.NodeState{})
-	step := &step{Datapath: d, want: want, settled: settled, outcome: Outcome{Failed: map[netip.Addr]error{}}}
-	if err := step.run(ctx); err != nil {
+	d.expect(nil)
+	step := &step{
+		Datapath: d, want: want, settled: settled, outcome: Outcome{Failed: map[netip.Addr]error{}, Repairs: Repairs{}},
+	}
+	err := step.run(ctx)
+	d.before, d.doubt = nil, false
+	if err != nil {
 		d.applied = nil
 		return step.outcome, err
 	}
-	d.setSample(want)
+	d.expect(&want)
 	if d.applied = &want; !settled {
 		d.applied = nil // what was left because who holds what was unknown is to be looked at again
 	}
@@ -118,37 +140,29 @@ func (d *Datapath) lastBound() []model.Binding {
 	return d.bound
 }
 
-func (d *Datapath) setSample(want model.NodeState) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.sample = nil
-	if len(want.Servers) > 0 {
-		d.sample = &want.Servers[0].Frontend
-	}
-}
-
-// Intact looks for one IPVS service that should be there. Others empty the whole table: kube-proxy in nftables mode at its
-// start, in ipvs mode at every sync.
-func (d *Datapath) Intact() bool {
-	d.mu.Lock()
-	sample := d.sample
-	d.mu.Unlock()
-	if sample == nil {
-		return true
-	}
-	_, found, err := d.kernel.Servers.Server(*sample)
-	return err != nil || found
-}
-
-// Refresh prolongs the lives of the VIPs that are bound: the fence that a speaker which dies cannot prolong.
-func (d *Datapath) Refresh() error {
+// Refresh prolongs the lives of the VIPs that are bound: the fence that a speaker which dies cannot prolong. It says whether
+// all of them are there; those that are not are for Apply to bind.
+func (d *Datapath) Refresh() (complete bool, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	lifetime := d.fence()
 	if lifetime <= 0 || len(d.bound) == 0 {
-		return nil
+		return true, nil
 	}
-	return d.kernel.Addresses.Refresh(d.bound, lifetime)
+	have, err := d.kernel.Addresses.Bound()
+	if err != nil {
+		return true, err
+	}
+	until := time.Now().Add(lifetime)
+	there := intersect(d.bound, have)
+	if err := d.kernel.Addresses.Refresh(there, lifetime); err != nil {
+		return true, err
+	}
+	if len(there) < len(d.bound) {
+		return false, nil
+	}
+	d.livesUntil = until
+	return true, nil
 }
 
 // fence is the lifetime to bind VIPs for: what is left of the right in whole seconds, as the kernel counts them. They are
@@ -168,6 +182,7 @@ type step struct {
 	settled bool
 	outcome Outcome
 	leaving []netip.Addr // ours, but wanted no more
+	synced  bool         // the table was read and is as noted
 	errs    []error
 }
 
@@ -200,16 +215,19 @@ func (s *step) run(ctx context.Context) error {
 
 // readRecord finds out what is ours, and sets the sysctls that everything above needs.
 func (s *step) readRecord(ctx context.Context) error {
-	owned, err := s.kernel.Table.Owned(ctx)
-	if err != nil {
-		return fmt.Errorf("read which VIPs are ours: %w", err)
+	if s.record == nil { // later what was last written is ours, even should somebody have deleted the table
+		owned, err := s.kernel.Table.Owned(ctx)
+		if err != nil {
+			return fmt.Errorf("read which VIPs are ours: %w", err)
+		}
+		s.record = make(map[netip.Addr]bool, len(owned))
+		for _, addr := range owned {
+			s.record[addr] = true
+		}
 	}
-	s.record = make(map[netip.Addr]bool, len(owned))
-	for _, addr := range owned {
-		s.record[addr] = true
-	}
-	changed, err := s.kernel.Sysctls.Apply()
+	changed, err := s.applySysctls()
 	s.outcome.Writes += len(changed)
+	s.repairedSysctls(changed)
 	return err
 }
 
@@ -304,7 +322,8 @@ func tableState(want model.NodeState, leaving []netip.Addr) nft.State {
 
 // translate brings the nftables table to a state and the record with it.
 func (s *step) translate(ctx context.Context, state nft.State) error {
-	if s.applied != nil {
+	touched := s.before != nil && sameTable(s.table, state)
+	if s.applied != nil || s.synced {
 		if sameTable(s.table, state) {
 			return nil
 		}
@@ -313,6 +332,7 @@ func (s *step) translate(ctx context.Context, state nft.State) error {
 			s.noteTable(state)
 			return nil
 		}
+		touched = true // it is not what we left
 	}
 	changed, err := s.kernel.Table.Sync(ctx, state)
 	if err != nil {
@@ -321,6 +341,10 @@ func (s *step) translate(ctx context.Context, state nft.State) error {
 	if changed {
 		s.outcome.Writes++
 	}
+	if changed && touched {
+		s.repairedTable()
+	}
+	s.synced = true
 	s.noteTable(state)
 	return nil
 }

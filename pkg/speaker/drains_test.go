@@ -185,7 +185,8 @@ type failing struct{}
 
 var errRead = errors.New("the kernel did not answer")
 
-func (failing) Servers() ([]model.Server, error) { return nil, errRead }
+func (failing) Servers() ([]model.Server, error)     { return nil, errRead }
+func (failing) Frontends() ([]model.Frontend, error) { return nil, errRead }
 func (failing) Server(model.Frontend) (model.Server, bool, error) {
 	return model.Server{}, false, errRead
 }

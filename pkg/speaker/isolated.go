@@ -35,6 +35,7 @@ type Record interface {
 	Owned(context.Context) ([]netip.Addr, error)
 	Sync(context.Context, []netip.Addr) (bool, error)
 	Delete(context.Context) error
+	Intact() (bool, error)
 }
 
 // Interfaces are a host's own: see package netif.
@@ -115,6 +116,14 @@ func (t bothTables) Delete(ctx context.Context) error {
 		return err
 	}
 	return t.OutsideTable.Delete(ctx)
+}
+
+// Intact looks at the host's table, which others may touch, and at that of the namespace. Each knows its namespace.
+func (t bothTables) Intact() (bool, error) {
+	if intact, err := t.OutsideTable.Intact(); !intact || err != nil {
+		return intact, err
+	}
+	return t.Table.Intact()
 }
 
 // hostAddresses are the host's interfaces, with the VIPs that it hands on.

@@ -14,7 +14,7 @@ type Metrics struct {
 	seconds  prometheus.Histogram
 	failures prometheus.Counter
 	writes   prometheus.Counter
-	repairs  prometheus.Counter
+	repairs  *prometheus.CounterVec
 	held     prometheus.Gauge
 	servers  prometheus.Gauge
 	checks   *prometheus.CounterVec
@@ -38,9 +38,10 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 			Name: "fairlead_speaker_kernel_writes_total",
 			Help: "Changes made to sysctls, nftables, IPVS and addresses; none while nothing changes.",
 		}),
-		repairs: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "fairlead_speaker_repairs_total", Help: "Times that somebody else had removed our IPVS services.",
-		}),
+		repairs: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "fairlead_speaker_repairs_total",
+			Help: "Times that somebody else had undone what this speaker did, by layer: sysctls, nftables, ipvs or addresses.",
+		}, []string{"layer"}),
 		held: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "fairlead_speaker_vips_held", Help: "VIPs that this node holds and announces.",
 		}),
@@ -63,6 +64,9 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		draining: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "fairlead_speaker_backends_draining", Help: "Backends that get no new connections and keep those they have.",
 		}),
+	}
+	for _, layer := range layers {
+		m.repairs.WithLabelValues(string(layer))
 	}
 	registry.MustRegister(m.seconds, m.failures, m.writes, m.repairs, m.held, m.servers, m.checks, m.late, m.down, m.short, m.draining)
 	return m

@@ -73,10 +73,12 @@ type Speaker struct {
 	checks   *checks
 	ports    *nodeHealth
 	drains   *drains
+	blame    *blame
 	kick     chan struct{}
 
 	interfacesChanged atomic.Bool
 	distrust          atomic.Bool // the kernel is to be read anew
+	doubt             atomic.Bool // its IPVS services are
 	interfaces        []model.Interface
 	unfit             []string
 	began             bool
@@ -103,6 +105,7 @@ func New(config Config) (*Speaker, error) {
 	})
 	s.datapath = NewDatapath(config.Kernel, s.right)
 	s.reporter = newReporter(config, watcher)
+	s.blame = newBlame(config, watcher.Nodes)
 	s.checks = newChecks(config, health.New(health.Config{Notify: s.Notify, Observe: config.Metrics.checked}))
 	s.drains = newDrains(config, s.Notify)
 	return s, nil
@@ -150,6 +153,7 @@ func (s *Speaker) Run(ctx context.Context) error {
 	work.Go(func() { s.config.WatchInterfaces(working, func() { s.interfacesChanged.Store(true); s.Notify() }) })
 	work.Go(func() { s.config.Kernel.Announcer.Run(working) })
 	work.Go(func() { s.fence(working) })
+	work.Go(func() { s.look(working) })
 	work.Go(func() { s.reporter.run(working) })
 	work.Go(func() { s.checks.checker.Run(working) })
 	work.Go(func() { s.ports.run(working) })
@@ -185,6 +189,9 @@ func (s *Speaker) loop(ctx context.Context, failed <-chan error) error {
 		}
 		if s.distrust.Swap(false) {
 			s.datapath.Distrust()
+		}
+		if s.doubt.Swap(false) {
+			s.datapath.Doubt()
 		}
 		if err := s.reconcile(ctx); err != nil && ctx.Err() == nil {
 			klog.FromContext(ctx).Error(err, "The node's state is not all as wanted; trying again", "after", retryAfter)
@@ -252,6 +259,7 @@ func (s *Speaker) reconcile(ctx context.Context) error {
 		klog.FromContext(ctx).V(2).Info("Applied", "writes", outcome.Writes, "held", len(outcome.Bound), "took", time.Since(started))
 	}
 	s.drains.follow(vips, outcome.Bound, result)
+	s.blame.tell(ctx, outcome.Repairs)
 	s.takePart(vips, outcome)
 	s.reporter.report(vips, s.reports(vips, status, candidates, result, outcome))
 	s.checks.tell(vips, outcome.Bound, result)
@@ -324,7 +332,7 @@ func (s *Speaker) takePart(vips []*v1alpha1.VIP, outcome Outcome) {
 	s.elector.SetInfo(election.Info{Interfaces: s.interfaces, Unfit: unfit})
 }
 
-// fence prolongs the lives of bound VIPs while this speaker lives and has the right, and looks whether its work stands.
+// fence prolongs the lives of bound VIPs while this speaker lives and has the right.
 func (s *Speaker) fence(ctx context.Context) {
 	ticker := time.NewTicker(fenceEvery)
 	defer ticker.Stop()
@@ -334,14 +342,11 @@ func (s *Speaker) fence(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		if err := s.datapath.Refresh(); err != nil {
+		complete, err := s.datapath.Refresh()
+		if err != nil {
 			klog.FromContext(ctx).Error(err, "Cannot prolong the lifetime of VIPs")
-			s.Notify()
 		}
-		if !s.datapath.Intact() {
-			klog.FromContext(ctx).Info("Somebody removed our IPVS services; putting them back")
-			s.config.Metrics.repairs.Inc()
-			s.distrust.Store(true)
+		if err != nil || !complete {
 			s.Notify()
 		}
 	}

@@ -1,0 +1,160 @@
+package speaker
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/fairlead/fairlead/pkg/ipvs"
+	"github.com/fairlead/fairlead/pkg/model"
+)
+
+// A node is not ours alone: kube-proxy, other users of IPVS, network managers and people at a shell remove or change what
+// Apply left in the kernel. Look notices that in a quarter of a second and at next to no cost; the next Apply, made to read
+// everything, finds out what it was, puts it back, and tells of it as repairs. What Look does not see, backends and elements
+// of sets, is compared with each resync.
+
+// layer is a kind of kernel state, as metrics and messages name it.
+type layer string
+
+const (
+	layerSysctls   layer = "sysctls"
+	layerNFTables  layer = "nftables"
+	layerIPVS      layer = "ipvs"
+	layerAddresses layer = "addresses"
+)
+
+var layers = []layer{layerSysctls, layerNFTables, layerIPVS, layerAddresses}
+
+// repair is what somebody else had undone of a layer, and was done again.
+type repair struct {
+	count   int
+	example string
+}
+
+// Repairs by layer.
+type Repairs map[layer]repair
+
+func (r Repairs) add(of layer, example string) {
+	now := r[of]
+	if now.count++; now.count == 1 {
+		now.example = example
+	}
+	r[of] = now
+}
+
+// dumpShare bounds what listing the IPVS services costs: after a list that took 10 ms, the next comes 500 ms later.
+const dumpShare = 50
+
+// expect sets what Look compares the kernel with; nil while it changes or is not known.
+func (d *Datapath) expect(want *model.NodeState) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.expected = want
+}
+
+func (d *Datapath) expectation() *model.NodeState {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.expected
+}
+
+// Look says which layer seems not to be as Apply left it; "" for none. It says that too where it cannot look and while Apply
+// works: the next look or the resync tells. One goroutine may call it and MendSysctls, beside the one that calls Apply.
+func (d *Datapath) Look() (damaged layer) {
+	expected := d.expectation()
+	if expected == nil {
+		return ""
+	}
+	if table, err := d.kernel.Table.Intact(); err == nil && !table {
+		damaged = layerNFTables
+	} else if !d.serversIntact(expected.Servers) {
+		damaged = layerIPVS
+	}
+	if d.expectation() != expected {
+		return ""
+	}
+	return damaged
+}
+
+// serversIntact looks for the first and the last IPVS service, which are of both families if there are both, since others
+// empty the whole table or that of a family; and for all of them as often as dumpShare allows.
+func (d *Datapath) serversIntact(want []model.Server) bool {
+	if len(want) == 0 {
+		return true
+	}
+	for _, server := range []model.Server{want[0], want[len(want)-1]} {
+		if _, found, err := d.kernel.Servers.Server(server.Frontend); err == nil && !found {
+			return false
+		}
+	}
+	started := time.Now()
+	if started.Before(d.nextDump) {
+		return true
+	}
+	have, err := d.kernel.Servers.Frontends()
+	d.nextDump = started.Add(dumpShare * time.Since(started))
+	if err != nil {
+		return true
+	}
+	for _, server := range want {
+		i, found := slices.BinarySearchFunc(have, server.Frontend, model.Frontend.Compare)
+		if !found {
+			return false
+		}
+		have = have[i+1:]
+	}
+	return true
+}
+
+// MendSysctls sets the sysctls again that somebody else changed after Apply had set them, and returns them.
+func (d *Datapath) MendSysctls() (Repairs, error) {
+	repairs := Repairs{}
+	if d.expectation() == nil {
+		return repairs, nil
+	}
+	changed, err := d.applySysctls()
+	for _, name := range changed {
+		repairs.add(layerSysctls, name)
+	}
+	return repairs, err
+}
+
+func (d *Datapath) applySysctls() ([]string, error) {
+	d.sysctls.Lock()
+	defer d.sysctls.Unlock()
+	return d.kernel.Sysctls.Apply()
+}
+
+// The following tell repairs from work: what had to be done although the kernel had been made so before.
+
+func (s *step) repairedSysctls(changed []string) {
+	if s.before != nil && len(changed) > 0 {
+		s.outcome.Repairs.add(layerSysctls, strings.Join(changed, ", "))
+	}
+}
+
+func (s *step) repairedServers(changes []ipvs.Change) {
+	before := cmp.Or(s.before, s.applied)
+	if before == nil {
+		return
+	}
+	for _, change := range changes {
+		then, had := slices.BinarySearchFunc(before.Servers, change.Frontend, compareServer)
+		now, wants := slices.BinarySearchFunc(s.want.Servers, change.Frontend, compareServer)
+		if had && wants && before.Servers[then].Equal(s.want.Servers[now]) {
+			s.outcome.Repairs.add(layerIPVS, change.String())
+		}
+	}
+}
+
+func (s *step) repairedTable() { s.outcome.Repairs.add(layerNFTables, "table inet fairlead") }
+
+// repairedBinding tells of a VIP that was bound, is not, and whose lifetime cannot have ended. The caller holds mu.
+func (s *step) repairedBinding(binding model.Binding) {
+	if slices.Contains(s.outcome.Bound, binding) && time.Now().Before(s.livesUntil) {
+		s.outcome.Repairs.add(layerAddresses, fmt.Sprintf("%s on %s", binding.Addr, binding.Interface))
+	}
+}
