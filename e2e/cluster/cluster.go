@@ -107,6 +107,8 @@ const (
 	// FreezeSpeaker stops a node's speaker with SIGSTOP, until ThawSpeaker.
 	FreezeSpeaker FaultKind = "freeze-speaker"
 	ThawSpeaker   FaultKind = "thaw-speaker"
+	// RestartKubeProxy stops a node's kube-proxy with SIGTERM and starts it again, as an upgrade does.
+	RestartKubeProxy FaultKind = "restart-kube-proxy"
 	// PowerOff takes a node's links down, kills all on it and forgets its kernel's state, until PowerOn.
 	PowerOff FaultKind = "power-off"
 	PowerOn  FaultKind = "power-on"

@@ -2,16 +2,20 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/fairlead/fairlead/e2e/cluster"
 	"github.com/fairlead/fairlead/e2e/lab/agent"
 	"github.com/fairlead/fairlead/e2e/lab/probe"
+	"github.com/fairlead/fairlead/e2e/lab/scan"
 	"github.com/fairlead/fairlead/e2e/lab/serve"
 	"github.com/fairlead/fairlead/e2e/lab/topology"
 )
@@ -72,6 +76,37 @@ func probeCommand() *cobra.Command {
 	flags.IntVar(&options.Count, "count", 0, "end after this many requests")
 	flags.BoolVar(&options.UntilAnswer, "until-answer", false, "end once every URL has answered")
 	flags.BoolVar(&fresh, "fresh", true, "make a new connection for each request")
+	return command
+}
+
+func scanCommand() *cobra.Command {
+	var options scan.Options
+	var ports string
+	command := &cobra.Command{
+		Use: "scan [flags] ADDRESS", Short: "Ask ports of an address whether something answers and print a JSON line",
+		Args: args(cobra.ExactArgs(1)),
+		RunE: func(_ *cobra.Command, arguments []string) error {
+			addr, err := netip.ParseAddr(arguments[0])
+			if err != nil {
+				return usageError{err}
+			}
+			if options.Ports, err = scan.ParseRanges(ports); err != nil {
+				return usageError{err}
+			}
+			ctx, stop := untilTerminated()
+			defer stop()
+			result, err := scan.Run(ctx, addr, options)
+			if err != nil {
+				return err
+			}
+			return json.NewEncoder(os.Stdout).Encode(result)
+		},
+	}
+	flags := command.Flags()
+	flags.StringVar(&options.Protocol, "protocol", "tcp", "tcp or udp")
+	flags.StringVar(&ports, "ports", "1-65535", "ports, such as 22,80,30000-32767")
+	flags.DurationVar(&options.Timeout, "timeout", 900*time.Millisecond, "time a port may take")
+	flags.IntVar(&options.AtOnce, "at-once", 3500, "ports that are asked at the same time")
 	return command
 }
 

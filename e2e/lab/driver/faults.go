@@ -38,16 +38,17 @@ func (d *Driver) fault(ctx context.Context, kind cluster.FaultKind, target strin
 		return act(ctx)
 	}
 	act, ok := map[cluster.FaultKind]func(context.Context, *node) error{
-		cluster.KillSpeaker:   d.onSpeaker(func(s *service) error { s.stop(syscall.SIGKILL, killGrace); return nil }),
-		cluster.StopSpeaker:   d.onSpeaker(func(s *service) error { s.stop(syscall.SIGTERM, stopGrace); return nil }),
-		cluster.StartSpeaker:  d.onSpeaker((*service).run),
-		cluster.FreezeSpeaker: d.onSpeaker((*service).freeze),
-		cluster.ThawSpeaker:   d.onSpeaker((*service).thaw),
-		cluster.PowerOff:      d.powerOff,
-		cluster.PowerOn:       d.powerOn,
-		cluster.CutAPI:        d.cutAPI,
-		cluster.CutLAN:        d.cutLAN,
-		cluster.Heal:          d.heal,
+		cluster.KillSpeaker:      d.onSpeaker(func(s *service) error { s.stop(syscall.SIGKILL, killGrace); return nil }),
+		cluster.StopSpeaker:      d.onSpeaker(func(s *service) error { s.stop(syscall.SIGTERM, stopGrace); return nil }),
+		cluster.StartSpeaker:     d.onSpeaker((*service).run),
+		cluster.FreezeSpeaker:    d.onSpeaker((*service).freeze),
+		cluster.ThawSpeaker:      d.onSpeaker((*service).thaw),
+		cluster.RestartKubeProxy: d.restartProxy,
+		cluster.PowerOff:         d.powerOff,
+		cluster.PowerOn:          d.powerOn,
+		cluster.CutAPI:           d.cutAPI,
+		cluster.CutLAN:           d.cutLAN,
+		cluster.Heal:             d.heal,
 	}[kind]
 	if !ok {
 		return fmt.Errorf("no fault is named %s (lab fault --help)", kind)
@@ -72,6 +73,20 @@ func (d *Driver) onSpeaker(act func(*service) error) func(context.Context, *node
 		return fmt.Errorf("node %s has no speaker: this lab runs without the product", n.name)
 	}
 }
+
+// restartProxy returns when the new kube-proxy has been started: it programs its node thereafter.
+func (d *Driver) restartProxy(_ context.Context, n *node) error {
+	for _, s := range n.services {
+		if s.name == proxyOf(n.name) {
+			s.stop(syscall.SIGTERM, stopGrace)
+			return s.run()
+		}
+	}
+	return fmt.Errorf("node %s has no kube-proxy: this lab runs with --kube-proxy none", n.name)
+}
+
+// proxyOf is the name of a node's kube-proxy, as a process.
+func proxyOf(node string) string { return "kube-proxy-" + node }
 
 func start(services []*service) error {
 	var err error

@@ -202,8 +202,12 @@ func (d *Driver) startProxies(ctx context.Context) error {
 	for i, n := range d.nodes {
 		argv := d.plane.Proxy(n.name, d.config.Proxy, d.config.ProxyArgs)
 		argv[0] = d.proxyBinary
+		command := machine.Command{Host: n.name, Argv: argv}
+		if d.config.Kernel != HostKernel {
+			command.Env = append(d.env(), "MODPROBE_OPTIONS=-d "+modules)
+		}
 		var err error
-		if proxies[i], err = d.nodeService(n, "kube-proxy-"+n.name, machine.Command{Host: n.name, Argv: argv}); err != nil {
+		if proxies[i], err = d.nodeService(n, proxyOf(n.name), command); err != nil {
 			return fmt.Errorf("kube-proxy: %w", err)
 		}
 	}
@@ -218,16 +222,32 @@ func (d *Driver) startProxies(ctx context.Context) error {
 	return nil
 }
 
+// modules is where modprobe of a guest's kube-proxy finds its kernel's modules.
+const modules = "/dev/shm/modules"
+
+// tellModules says that IPVS is built in. kube-proxy in nftables mode empties the IPVS table when it starts, but only where
+// modprobe ip_vs succeeds (pkg/proxy/ipvs/cleanup.go), as it does on a node.
+const tellModules = `set -e
+kernel=$(uname -r)
+mkdir -p "$0/lib/modules/$kernel"
+cd "$0/lib/modules/$kernel"
+echo kernel/net/netfilter/ipvs/ip_vs.ko >modules.builtin
+touch modules.order modules.builtin.modinfo
+depmod -b "$0" "$kernel"
+`
+
 // placeProxy puts kube-proxy's program where it starts fastest: in a guest its pages are kept for a file in memory, but not
-// for one of the host's.
+// for one of the host's. It also prepares what kube-proxy finds on a node and not in a guest.
 func (d *Driver) placeProxy(ctx context.Context) error {
 	d.proxyBinary = d.config.Kubernetes
 	if d.config.Kernel == HostKernel || d.config.Proxy == "none" {
 		return nil
 	}
 	d.proxyBinary = "/dev/shm/kubernetes"
-	err := d.do(ctx, topology.Fabric, nil, "cp", d.config.Kubernetes, d.proxyBinary)
-	return err
+	if err := d.do(ctx, topology.Fabric, nil, "cp", d.config.Kubernetes, d.proxyBinary); err != nil {
+		return err
+	}
+	return d.do(ctx, topology.Fabric, nil, "sh", "-c", tellModules, modules)
 }
 
 // nodeService starts a background process that belongs to a node, as its kubelet would.

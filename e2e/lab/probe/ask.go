@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"syscall"
 
 	"github.com/fairlead/fairlead/e2e/lab/serve"
 )
@@ -119,6 +120,29 @@ func line(r io.Reader) (string, error) {
 		return "", err
 	}
 	return word(text), nil
+}
+
+// reason is an error without addresses and ports: what was being done, and what the system said.
+func reason(err error) string {
+	if err == nil {
+		return ""
+	}
+	what := ""
+	var operation *net.OpError
+	if errors.As(err, &operation) {
+		what = operation.Op + ": "
+	}
+	var timeout net.Error
+	var number syscall.Errno
+	switch {
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return what + "timeout"
+	case errors.As(err, &number):
+		return what + number.Error()
+	case errors.Is(err, io.EOF):
+		return what + "end of file"
+	}
+	return what + "failed"
 }
 
 func word(text string) string {

@@ -113,7 +113,7 @@ func (p *prober) request(url string) {
 	defer cancel()
 	sent := time.Now()
 	by, err := p.ask(ctx, url)
-	result := Result{URL: url, Sent: sent, Done: time.Now(), Answered: err == nil, By: by}
+	result := Result{URL: url, Sent: sent, Done: time.Now(), Answered: err == nil, By: by, Why: reason(err)}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.waiting[url]--

@@ -14,6 +14,8 @@ type Result struct {
 	// Answered says that a good answer came in time; By is its first word.
 	Answered bool
 	By       string
+	// Why it was not answered, in words that are the same for the same reason.
+	Why string
 }
 
 // Event tells that a URL began or ceased to answer. The first result of a URL is one too.
@@ -36,12 +38,17 @@ type Summary struct {
 	Skipped int `json:"skipped,omitempty"`
 	// By counts answers by name.
 	By map[string]int `json:"by"`
+	// Why counts failures by reason.
+	Why map[string]int `json:"why,omitempty"`
 	// FirstAnswerMS is from the probe's start to the arrival of the first answer; -1 if none came.
 	FirstAnswerMS float64 `json:"first_answer_ms"`
 	// LongestGapMS is the longest time from the sending of one request that was answered to the sending of the next one
 	// that was, or to the last request sent at all. With no failure it is the probe's own pace. The time before the first
 	// answered request does not count.
 	LongestGapMS float64 `json:"longest_gap_ms"`
+	// FailedForMS is from the sending of the first request that failed to that of the last: longer than the gap where some
+	// were answered in between, as by those backends that could be had. 0 for one or none.
+	FailedForMS float64 `json:"failed_for_ms"`
 	// LongestPauseMS is the longest time from the sending of one request to that of the next. Where it is well above the
 	// probe's pace the machine held the prober itself up, and gaps are not the probed one's alone.
 	LongestPauseMS float64 `json:"longest_pause_ms"`
@@ -88,7 +95,7 @@ func (t *Tracker) Summary() Summary {
 	results := slices.Clone(t.results)
 	slices.SortFunc(results, func(a, b Result) int { return a.Sent.Compare(b.Sent) })
 	var latencies []time.Duration
-	var previous time.Time
+	var previous, failed time.Time
 	for i, r := range results {
 		if r.Answered {
 			s.Answered++
@@ -99,6 +106,11 @@ func (t *Tracker) Summary() Summary {
 			}
 		} else {
 			s.Failed++
+			if failed.IsZero() {
+				failed = r.Sent
+			}
+			s.FailedForMS = ms(r.Sent.Sub(failed))
+			s.count(r.Why)
 		}
 		if i > 0 {
 			s.LongestPauseMS = max(s.LongestPauseMS, ms(r.Sent.Sub(results[i-1].Sent)))
@@ -113,6 +125,16 @@ func (t *Tracker) Summary() Summary {
 	slices.Sort(latencies)
 	s.P50MS, s.P99MS = ms(quantile(latencies, 50)), ms(quantile(latencies, 99))
 	return s
+}
+
+func (s *Summary) count(why string) {
+	if why == "" {
+		return
+	}
+	if s.Why == nil {
+		s.Why = map[string]int{}
+	}
+	s.Why[why]++
 }
 
 // quantile is the nearest-rank one of sorted values.
