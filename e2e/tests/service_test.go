@@ -68,33 +68,6 @@ func TestOnlyTheHolderHasTheAddressAndEveryNodeIsReadyToTakeIt(t *testing.T) {
 	}
 }
 
-// TestOnlyTheFrontendsOfAVIPAnswer asks ports on which something of the node, or another Service's NodePort, listens.
-func TestOnlyTheFrontendsOfAVIPAnswer(t *testing.T) {
-	s, ctx := connect(t)
-	pool(t, s)
-	addresses := web(t, s, "closed", "n1")
-	service, err := s.Core.CoreV1().Services(scenario.Namespace).Get(ctx, "closed", metav1.GetOptions{})
-	must(t, err)
-	nodePort := int(service.Spec.Ports[0].NodePort)
-	const speakerMetrics = 7473
-	for _, addr := range addresses {
-		answers(t, s, "client", addr, 80)
-		holder, err := s.Holder(within(ctx, t), addr, "")
-		must(t, err)
-		own := nodeAddress(t, s, holder, addr.Is4())
-		for _, port := range []int{speakerMetrics, nodePort} {
-			answers(t, s, "client", own, port) // it is open on the node's own address
-			out, err := s.Output(ctx, "client", "curl", "-s", "--max-time", "2", scenario.URL(addr, port))
-			if err == nil {
-				t.Errorf("port %d answers on VIP %s: %q", port, addr, out)
-			}
-		}
-		if _, err := s.Output(ctx, "client", "ping", "-c", "2", "-W", "2", addr.String()); err != nil {
-			t.Errorf("VIP %s does not answer a ping: %v", addr, err)
-		}
-	}
-}
-
 func nodeAddress(t *testing.T, s *scenario.Scenario, node string, is4 bool) netip.Addr {
 	t.Helper()
 	hosts, err := s.Hosts(t.Context())
