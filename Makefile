@@ -7,6 +7,8 @@ BINARIES := bin/fairlead-controller bin/fairlead-speaker bin/kubectl-fairlead bi
 
 # Packages with tests that need a kernel with ip_vs, in namespaces of their own.
 KERNEL_PACKAGES := ./pkg/ipvs ./pkg/netif ./pkg/nft ./pkg/announce ./pkg/host ./pkg/isolated ./pkg/speaker
+# Words of the combinations that make test-matrix plays; all if there are none.
+MATRIX ?=
 # Arguments for the tests of the lab tier, such as E2E_ARGS='-run TestFailover'.
 E2E_ARGS ?=
 BENCH ?= .
@@ -58,6 +60,12 @@ test-kernel: setup
 .PHONY: test-e2e
 test-e2e: setup
 	FAIRLEAD_E2E=1 $(GO) test -count=1 -timeout 40m -exec "$(CURDIR)/bin/lab run --nodes 3 --" ./e2e/tests -v $(E2E_ARGS)
+
+# What neighbours do, in every combination of placement, mode of kube-proxy and address families: some 25 minutes for each
+# placement. MATRIX='host ipvs' plays only combinations of these words.
+.PHONY: test-matrix
+test-matrix: setup
+	e2e/matrix.sh bin/lab $(MATRIX)
 
 .PHONY: bench
 bench: setup

@@ -1,0 +1,379 @@
+package tests
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/fairlead/fairlead/e2e/cluster"
+	"github.com/fairlead/fairlead/e2e/scenario"
+)
+
+// combination is one of placement, mode of kube-proxy and address families, whatever the lab was started with, and in it a
+// Service of all protocols with a backend on every node. make test-matrix plays all of them, make test that of its lab.
+type combination struct {
+	*scenario.Scenario
+	nodes     []string
+	addresses []netip.Addr
+	// proxy are kube-proxy's flags; empty without it.
+	proxy string
+	gaps  []string
+}
+
+// matrixFile names, in the environment, the file that make test-matrix has measurements written to.
+const matrixFile = "FAIRLEAD_MATRIX"
+
+func TestTheMatrixOfNeighbours(t *testing.T) {
+	s, ctx := connect(t)
+	pool(t, s)
+	c := combine(t, s)
+	foreign := plantForeign(t, c)
+	t.Run("every client reaches every port", c.reach)
+	for _, d := range damages {
+		if c.proxy != "" || !d.proxy {
+			t.Run(d.name, func(t *testing.T) { c.suffer(t, d) })
+		}
+	}
+	t.Run("every client reaches every port after that", c.reach)
+	t.Run("every client reaches every port after a move", func(t *testing.T) {
+		holder, err := s.Holder(within(ctx, t), c.addresses[0], "")
+		must(t, err)
+		must(t, s.Fault(ctx, cluster.StopSpeaker, holder))
+		t.Cleanup(func() { must(t, s.Fault(context.Background(), cluster.StartSpeaker, holder)) })
+		for _, addr := range c.addresses {
+			_, err := s.Holder(within(ctx, t), addr, holder)
+			must(t, err)
+		}
+		c.reach(t)
+	})
+	t.Run("what is not ours is as it was", foreign.check)
+	t.Log(c.proxy, c.gaps)
+	if file := os.Getenv(matrixFile); file != "" {
+		must(t, os.WriteFile(file, []byte(strings.Join(c.gaps, "\n")+"\n"), 0o644))
+	}
+}
+
+func combine(t *testing.T, s *scenario.Scenario) *combination {
+	t.Helper()
+	ctx := within(t.Context(), t)
+	nodes, err := s.Nodes(ctx)
+	must(t, err)
+	c := &combination{Scenario: s, nodes: nodes}
+	// pgrep would find its own shell by the plain flag.
+	c.proxy, err = s.Output(ctx, nodes[0], "sh", "-c", `pid=$(pgrep -f '[-]-proxy-mode=' | head -1); [ -z "$pid" ] || tr '\0' ' ' </proc/$pid/cmdline`)
+	must(t, err)
+	c.addresses = everyProtocol(t, s, "matrix", nodes...)
+	return c
+}
+
+// clients of an address: on the LAN and behind the router, the holder and another node, a pod on each of them.
+func (c *combination) clients(t *testing.T, addr netip.Addr) map[string]string {
+	t.Helper()
+	holder, err := c.Holder(within(t.Context(), t), addr, "")
+	must(t, err)
+	at := slices.Index(c.nodes, holder)
+	other := (at + 1) % len(c.nodes)
+	return map[string]string{
+		"client": "client", "client behind the router": "far", "holder": holder, "other node": c.nodes[other],
+		"pod on the holder": fmt.Sprintf("matrix-%d", at+1), "pod elsewhere": fmt.Sprintf("matrix-%d", other+1),
+	}
+}
+
+// atWar reports whether kube-proxy removes our IPVS services at every sync, as it does in ipvs mode where it is not told to
+// leave them: requests fail again and again for a moment then.
+func (c *combination) atWar() bool {
+	return strings.Contains(c.proxy, "--proxy-mode=ipvs") && !strings.Contains(c.proxy, "10.87.")
+}
+
+// reach asks every port of every address from every kind of client: no request fails, and every backend answers.
+func (c *combination) reach(t *testing.T) {
+	for _, addr := range c.addresses {
+		clients := c.clients(t, addr)
+		for _, kind := range slices.Sorted(maps.Keys(clients)) {
+			t.Run(fmt.Sprintf("%s from %s", family(addr), kind), func(t *testing.T) {
+				ctx := within(t.Context(), t)
+				settle := cluster.ProbeOptions{Every: 100 * time.Millisecond, Timeout: 2 * time.Second, UntilAnswer: true, For: patience}
+				_, err := c.ask(ctx, clients[kind], settle, addr)
+				must(t, err)
+				if !c.atWar() {
+					must(t, c.all(ctx, clients[kind], addr))
+					return
+				}
+				must(t, scenario.Until(ctx, func() error { return c.all(ctx, clients[kind], addr) }))
+			})
+		}
+	}
+}
+
+// all returns nil if every port of an address answers a host, every time, and every backend does.
+func (c *combination) all(ctx context.Context, host string, addr netip.Addr) error {
+	options := cluster.ProbeOptions{Every: 30 * time.Millisecond, Timeout: 5 * time.Second, Count: 15}
+	summaries, err := c.ask(ctx, host, options, addr)
+	by := map[string]bool{}
+	for _, seen := range summaries {
+		if seen.Failed > 0 {
+			err = errors.Join(err, fmt.Errorf("%s: %d of %d requests from %s failed: %v", seen.URL, seen.Failed, seen.Sent, host, seen.Why))
+		}
+		for name := range seen.By {
+			by[name] = true
+		}
+	}
+	if len(by) != len(c.nodes) {
+		err = errors.Join(err, fmt.Errorf("%s was answered by %v, not by all %d backends of %s", host, by, len(c.nodes), addr))
+	}
+	return err
+}
+
+// ask asks every port of an address until the options end it.
+func (c *combination) ask(ctx context.Context, host string, options cluster.ProbeOptions, addr netip.Addr) ([]cluster.ProbeSummary, error) {
+	var urls []string
+	for _, p := range ports {
+		urls = append(urls, p.scheme+"://"+netip.AddrPortFrom(addr, uint16(p.port)).String())
+	}
+	probe, err := c.Probe(ctx, host, options, urls...)
+	if err != nil {
+		return nil, err
+	}
+	return probe.Wait(ctx)
+}
+
+// damage is what a neighbour does to a node that holds an address.
+type damage struct {
+	name  string
+	proxy bool // it is kube-proxy's
+	// do it on a node, to the addresses of a combination.
+	do func(context.Context, *combination, string) error
+	// mend what of it is not Fairlead's to mend; nil: nothing.
+	mend func(context.Context, *combination, string) error
+	// undoes names the layer that is to be reported as repaired on nodes where the command lists shows an address: in isolated
+	// placement the host has little to damage. reports is what the event about it says.
+	undoes, lists, reports string
+	// mode of kube-proxy in which it is to be reported; empty: all.
+	mode string
+}
+
+var damages = []damage{
+	{
+		name: "ipvsadm -C", undoes: "ipvs", lists: "ipvsadm -Ln", reports: "IPVS services of VIPs",
+		do: shell("ipvsadm -C; " + foreignServers),
+	},
+	{
+		name: "delete table inet fairlead", undoes: "nftables", lists: "nft list table inet fairlead 2>/dev/null || true", reports: "inet fairlead",
+		do: shell("nft delete table inet fairlead 2>/dev/null || true"),
+	},
+	{
+		name: "flush table inet fairlead", undoes: "nftables", lists: "nft list table inet fairlead 2>/dev/null || true", reports: "inet fairlead",
+		do: shell("nft flush table inet fairlead 2>/dev/null || true"),
+	},
+	{
+		// What the lab itself needs of the node's tables comes back in the same breath.
+		name: "nft flush ruleset", undoes: "nftables", lists: "nft list ruleset", reports: "inet fairlead",
+		do: shell(`keep=$(nft list table inet lab-network; nft list table inet foreign); nft flush ruleset; echo "$keep" | nft -f -`),
+		mend: func(ctx context.Context, c *combination, node string) error {
+			if c.proxy == "" {
+				return nil
+			}
+			return c.Fault(ctx, cluster.RestartKubeProxy, node)
+		},
+	},
+	{
+		name: "ip addr del", undoes: "addresses", lists: "ip -o addr show", reports: "bound again",
+		do: func(ctx context.Context, c *combination, node string) error {
+			for _, addr := range c.addresses {
+				prefix := netip.PrefixFrom(addr, addr.BitLen())
+				if err := shell("ip addr del "+prefix.String()+" dev eth0 2>/dev/null || true")(ctx, c, node); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	},
+	{
+		// In nftables mode it empties the IPVS table then, where modprobe ip_vs succeeds.
+		name: "kube-proxy restarts", proxy: true, undoes: "ipvs", lists: "ipvsadm -Ln", reports: "when it starts in nftables mode",
+		mode: "--proxy-mode=nftables",
+		do: func(ctx context.Context, c *combination, node string) error {
+			return c.Fault(ctx, cluster.RestartKubeProxy, node)
+		},
+	},
+	{
+		// In ipvs mode a sync deletes the IPVS services that are not kube-proxy's own.
+		name: "kube-proxy syncs", proxy: true,
+		do: func(ctx context.Context, c *combination, node string) error {
+			name := "sync-" + node
+			service := scenario.Service(name, func(service *corev1.Service) { service.Spec.Type = corev1.ServiceTypeClusterIP })
+			if _, err := c.CreateService(ctx, service); err != nil {
+				return err
+			}
+			return c.Core.CoreV1().Services(service.Namespace).Delete(ctx, name, metav1.DeleteOptions{})
+		},
+	},
+}
+
+// shell runs a script on the node.
+func shell(script string) func(context.Context, *combination, string) error {
+	return func(ctx context.Context, c *combination, node string) error {
+		_, err := c.Output(ctx, node, "sh", "-c", script)
+		return err
+	}
+}
+
+// soon is well below the pace at which the speaker compares everything: what took longer was not noticed, but come across.
+const soon = 10 * time.Second
+
+// suffer lets a neighbour do its damage while a client asks, and waits until all is as it was, and told.
+func (c *combination) suffer(t *testing.T, d damage) {
+	ctx := within(t.Context(), t)
+	before := c.state(t)
+	counted, hit := map[string]int{}, map[string]bool{}
+	for _, addr := range c.addresses {
+		node, err := c.Holder(ctx, addr, "")
+		must(t, err)
+		counted[node] = repairs(t, c.Scenario, node, d.undoes)
+		if d.lists != "" && strings.Contains(c.proxy, d.mode) {
+			listed, err := c.Output(ctx, node, "sh", "-c", d.lists)
+			must(t, err)
+			hit[node] = hit[node] || strings.Contains(listed, addr.String())
+		}
+	}
+	// Within the timeout no SYN is sent twice: a request that fails was lost.
+	probe, err := c.Probe(ctx, "client", cluster.ProbeOptions{Timeout: 900 * time.Millisecond}, urls(c.addresses)...)
+	must(t, err)
+	must(t, scenario.Until(ctx, func() error { return allUp(probe, len(c.addresses)) }))
+	doing := errgroup.Group{}
+	for node := range counted {
+		doing.Go(func() error { return d.do(ctx, c, node) })
+	}
+	must(t, doing.Wait())
+	must(t, scenario.Until(ctx, func() error {
+		// Long enough for a request that was lost to time out, and for kube-proxy to start. Looking costs processes, which
+		// are slow in the lab's guest: at full pace it would keep the speakers from their work.
+		time.Sleep(time.Second)
+		if now := c.state(t); !maps.Equal(now, before) {
+			return fmt.Errorf("the nodes have %v, and had %v", now, before)
+		}
+		return errors.Join(c.proxied(ctx), allUp(probe, len(c.addresses)))
+	}))
+	c.sum(t, d, probe)
+	for node := range hit {
+		if hit[node] {
+			c.told(t, d, node, counted[node])
+		}
+	}
+	for node := range counted {
+		if d.mend != nil {
+			must(t, d.mend(ctx, c, node))
+		}
+	}
+	must(t, scenario.Until(ctx, func() error { return c.proxied(ctx) }))
+	if strings.Contains(c.proxy, "--proxy-mode=nftables") {
+		for node := range counted { // kube-proxy may have started, and emptied the table
+			must(t, shell(foreignServers)(ctx, c, node))
+		}
+	}
+}
+
+// sum ends the probe and notes what the client saw.
+func (c *combination) sum(t *testing.T, d damage, probe *cluster.Probe) {
+	t.Helper()
+	summaries, err := probe.Stop()
+	must(t, err)
+	var gap, longest float64
+	for _, seen := range summaries {
+		t.Logf("%s: %d of %d requests failed, for %.0f ms %v; longest time without an answer %.0f ms (longest pause of the prober %.0f ms)",
+			seen.URL, seen.Failed, seen.Sent, seen.FailedForMS, seen.Why, seen.LongestGapMS, seen.LongestPauseMS)
+		gap, longest = max(gap, seen.LongestGapMS), max(longest, seen.FailedForMS)
+	}
+	c.gaps = append(c.gaps, fmt.Sprintf("%s\t%.0f / %.0f", d.name, gap, longest))
+	if gap > float64(soon/time.Millisecond) && !c.atWar() {
+		t.Errorf("there was no answer for %.0f ms", gap)
+	}
+}
+
+// told waits until a node's speaker has counted a repair, and told of it.
+func (c *combination) told(t *testing.T, d damage, node string, before int) {
+	t.Helper()
+	reports := d.reports
+	if d.undoes == "ipvs" && strings.Contains(c.proxy, "--proxy-mode=ipvs") {
+		reports = "--ipvs-exclude-cidrs"
+	}
+	must(t, scenario.Until(within(t.Context(), t), func() error {
+		if now := repairs(t, c.Scenario, node, d.undoes); now <= before {
+			return fmt.Errorf("node %s counts %d repairs of %s, and had %d", node, now, d.undoes, before)
+		}
+		return nil
+	}))
+	event(t, c.Scenario, "Node", node, reports)
+}
+
+// proxied returns nil once kube-proxy, if there is one, has programmed every node.
+func (c *combination) proxied(ctx context.Context) (err error) {
+	for _, node := range c.nodes {
+		if c.proxy != "" && err == nil {
+			_, err = c.Output(ctx, node, "curl", "-sf", "http://localhost:10256/healthz")
+		}
+	}
+	return err
+}
+
+// state is what each node's kernel has of the addresses; without IPVS services where kube-proxy takes them away at any moment.
+func (c *combination) state(t *testing.T) map[string]string {
+	t.Helper()
+	state := map[string]string{}
+	for _, node := range c.nodes {
+		traces, err := scenario.Traces(t.Context(), c.Cluster, node, c.addresses...)
+		must(t, err)
+		traces = slices.DeleteFunc(traces, func(trace string) bool { return c.atWar() && strings.HasPrefix(trace, "IPVS") })
+		state[node] = strings.Join(traces, ", ")
+	}
+	return state
+}
+
+// allUp returns nil if each of count URLs answers.
+func allUp(probe *cluster.Probe, count int) error {
+	up := map[string]bool{}
+	for _, event := range probe.Events() {
+		up[event.URL] = event.Up
+	}
+	for url, answers := range up {
+		if !answers {
+			return fmt.Errorf("%s does not answer", url)
+		}
+	}
+	if len(up) < count {
+		return fmt.Errorf("of %d addresses only %v were asked", count, up)
+	}
+	return nil
+}
+
+// repairs is how often a node's speaker says that it repaired a layer; 0 for none.
+func repairs(t *testing.T, s *scenario.Scenario, node, layer string) int {
+	t.Helper()
+	if layer == "" {
+		return 0
+	}
+	text, err := s.Output(t.Context(), node, "curl", "-s", "http://localhost:7473/metrics")
+	must(t, err)
+	for line := range strings.Lines(text) {
+		value, found := strings.CutPrefix(line, fmt.Sprintf("fairlead_speaker_repairs_total{layer=%q} ", layer))
+		if found {
+			n, err := strconv.Atoi(strings.TrimSpace(value))
+			must(t, err)
+			return n
+		}
+	}
+	t.Fatalf("the speaker of node %s has no metric of repairs of %s", node, layer)
+	return 0
+}
