@@ -45,6 +45,10 @@ type guard struct {
 func (g *guard) Intact() (bool, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	return g.intact()
+}
+
+func (g *guard) intact() (bool, error) {
 	if g.left == nil {
 		return true, nil
 	}
@@ -61,6 +65,22 @@ func (g *guard) Intact() (bool, error) {
 	}
 	g.left.generation = generation
 	return true, nil
+}
+
+// change makes a change of our own, which may count in a chain too: elements of maps name chains. What others did before stays
+// to be noticed.
+func (g *guard) change(run func() error) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	ours, err := g.intact()
+	ours = ours && err == nil && g.left != nil
+	if err := run(); err != nil {
+		return err
+	}
+	if ours {
+		g.note()
+	}
+	return nil
 }
 
 // note remembers what the table looks like now that it is as wanted. Failing that, Intact says nothing. The caller holds mu.
