@@ -22,13 +22,14 @@ func (s Server) String() string {
 	return fmt.Sprintf("scheduler %s, weights %v", s.Scheduler, s.Weights)
 }
 
-// ReadServer reads a TCP frontend of a node, as ipvsadm shows it.
-func ReadServer(ctx context.Context, c cluster.Cluster, node string, frontend netip.AddrPort) (Server, error) {
+// ReadServer reads a TCP frontend of a node, as ipvsadm shows it; false if there is none.
+func ReadServer(ctx context.Context, c cluster.Cluster, node string, frontend netip.AddrPort) (server Server, found bool, err error) {
 	text, err := c.Output(ctx, node, "sh", "-c", Everywhere("ipvsadm -Ln"))
 	if err != nil {
-		return Server{}, err
+		return Server{}, false, err
 	}
-	server, ours := Server{Weights: map[netip.AddrPort]int{}}, false
+	server = Server{Weights: map[netip.AddrPort]int{}}
+	ours := false
 	for line := range strings.Lines(text) {
 		fields := strings.Fields(line)
 		switch {
@@ -39,15 +40,12 @@ func ReadServer(ctx context.Context, c cluster.Cluster, node string, frontend ne
 		case ours && len(fields) >= 4 && fields[0] == "->":
 			backend, err := netip.ParseAddrPort(fields[1])
 			if err != nil {
-				return Server{}, fmt.Errorf("read ipvsadm's %q: %w", line, err)
+				return Server{}, false, fmt.Errorf("read ipvsadm's %q: %w", line, err)
 			}
 			if server.Weights[backend], err = strconv.Atoi(fields[3]); err != nil {
-				return Server{}, fmt.Errorf("read ipvsadm's %q: %w", line, err)
+				return Server{}, false, fmt.Errorf("read ipvsadm's %q: %w", line, err)
 			}
 		}
 	}
-	if server.Scheduler == "" {
-		return Server{}, fmt.Errorf("node %s has no IPVS service %s", node, frontend)
-	}
-	return server, nil
+	return server, server.Scheduler != "", nil
 }

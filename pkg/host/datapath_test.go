@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"os/exec"
@@ -59,10 +58,9 @@ func build(t *testing.T) *network {
 	for i := 1; i <= 2; i++ {
 		backend := lan.Host(fmt.Sprintf("10.0.0.2%d/24", i), fmt.Sprintf("fd00::2%d/64", i))
 		n.backends = append(n.backends, backend)
-		serve(t, backend, 8080, fmt.Sprintf("b%d", i))
-		n.backends = append(n.backends, backend)
+		backend.Serve(8080, fmt.Sprintf("b%d", i))
 	}
-	serve(t, n.director, 22, "director")
+	n.director.Serve(22, "director")
 
 	for i, vip := range vips {
 		addr := netip.MustParseAddr(vip)
@@ -152,91 +150,13 @@ func (n *network) announce(bindings []model.Binding) {
 	n.t.Cleanup(cancel)
 }
 
-// serve answers TCP and UDP on a port with the server's name and the client's address.
-func serve(t *testing.T, s *netnstest.Space, port int, name string) {
-	s.Do(func() error {
-		listener, err := net.Listen("tcp", fmt.Sprintf(":%d", port))
-		if err != nil {
-			return err
-		}
-		packets, err := net.ListenPacket("udp", fmt.Sprintf(":%d", port))
-		if err != nil {
-			return err
-		}
-		t.Cleanup(func() { listener.Close(); packets.Close() })
-		go func() {
-			for {
-				conn, err := listener.Accept()
-				if err != nil {
-					return
-				}
-				fmt.Fprintf(conn, "%s %s", name, conn.RemoteAddr())
-				conn.Close()
-			}
-		}()
-		go func() {
-			buffer := make([]byte, 100)
-			for {
-				_, from, err := packets.ReadFrom(buffer)
-				if err != nil {
-					return
-				}
-				_, _ = packets.WriteTo([]byte(name+" "+from.String()), from)
-			}
-		}()
-		return nil
-	})
-}
-
-// ask connects from an address of a host and returns who answered and whom that saw.
-func ask(s *netnstest.Space, network, from, to string, port int) (name, seen string, err error) {
-	err = s.Try(func() error {
-		dialer := net.Dialer{Timeout: time.Second}
-		if from != "" {
-			local := net.JoinHostPort(from, "0")
-			var err error
-			if network == "tcp" {
-				dialer.LocalAddr, err = net.ResolveTCPAddr(network, local)
-			} else {
-				dialer.LocalAddr, err = net.ResolveUDPAddr(network, local)
-			}
-			if err != nil {
-				return err
-			}
-		}
-		conn, err := dialer.Dial(network, net.JoinHostPort(to, fmt.Sprint(port)))
-		if err != nil {
-			return err
-		}
-		defer conn.Close()
-		_ = conn.SetDeadline(time.Now().Add(time.Second))
-		if network == "udp" {
-			if _, err := conn.Write([]byte("who")); err != nil {
-				return err
-			}
-		}
-		buffer := make([]byte, 100)
-		length, err := conn.Read(buffer)
-		if err != nil && !errors.Is(err, io.EOF) {
-			return err
-		}
-		var peer string
-		if _, err := fmt.Sscan(string(buffer[:length]), &name, &peer); err != nil {
-			return err
-		}
-		seen, _, err = net.SplitHostPort(peer)
-		return err
-	})
-	return name, seen, err
-}
-
 func TestKernelOpenPortIsBalancedAndMasqueraded(t *testing.T) {
 	n := build(t)
 	for i, vip := range vips {
 		for _, proto := range []string{"tcp", "udp"} {
 			answers := map[string]int{}
 			for range 6 {
-				name, seen, err := ask(n.client, proto, clients[i], vip, 80)
+				name, seen, err := n.client.Ask(proto, clients[i], vip, 80)
 				if err != nil {
 					t.Fatalf("%s %s: %v", proto, vip, err)
 				}
@@ -248,7 +168,7 @@ func TestKernelOpenPortIsBalancedAndMasqueraded(t *testing.T) {
 			if answers["b1"] != 3 || answers["b2"] != 3 {
 				t.Errorf("%s %s: answers %v, want 3 of each backend", proto, vip, answers)
 			}
-			if _, _, err := ask(n.director, proto, "", vip, 80); err != nil {
+			if _, _, err := n.director.Ask(proto, "", vip, 80); err != nil {
 				t.Errorf("%s %s from the director itself: %v", proto, vip, err)
 			}
 		}
@@ -261,10 +181,10 @@ func TestKernelOtherPortsOfAVIPAreClosed(t *testing.T) {
 	for i, vip := range vips {
 		for _, proto := range []string{"tcp", "udp"} {
 			for _, port := range []int{22, 30080} {
-				if _, _, err := ask(n.client, proto, "", directors[i], port); err != nil {
+				if _, _, err := n.client.Ask(proto, "", directors[i], port); err != nil {
 					t.Errorf("%s port %d of the node itself: %v", proto, port, err)
 				}
-				if name, _, err := ask(n.client, proto, "", vip, port); err == nil {
+				if name, _, err := n.client.AskBriefly(proto, "", vip, port); err == nil {
 					t.Errorf("%s port %d of VIP %s: %s answered", proto, port, vip, name)
 				} else if timeout := net.Error(nil); !errors.As(err, &timeout) || !timeout.Timeout() {
 					t.Errorf("%s port %d of VIP %s: %v, want silence", proto, port, vip, err)
@@ -274,7 +194,7 @@ func TestKernelOtherPortsOfAVIPAreClosed(t *testing.T) {
 		if err := ping(n.client, i == 1, vip); err != nil {
 			t.Errorf("ping %s: %v", vip, err)
 		}
-		if _, _, err := ask(n.director, "tcp", vip, []string{"10.0.0.21", "fd00::21"}[i], 8080); err != nil {
+		if _, _, err := n.director.Ask("tcp", vip, []string{"10.0.0.21", "fd00::21"}[i], 8080); err != nil {
 			t.Errorf("a connection of the node's own from VIP %s: %v", vip, err)
 		}
 	}
@@ -338,13 +258,13 @@ func TestKernelSourceRangesAreEnforced(t *testing.T) {
 	}
 	n.director.Do(func() error { _, err := n.table.Sync(t.Context(), n.state); return err })
 	for i, vip := range vips {
-		if _, _, err := ask(n.client, "tcp", friends[i], vip, 80); err != nil {
+		if _, _, err := n.client.Ask("tcp", friends[i], vip, 80); err != nil {
 			t.Errorf("%s from %s, which may: %v", vip, friends[i], err)
 		}
-		if name, _, err := ask(n.client, "tcp", clients[i], vip, 80); err == nil {
+		if name, _, err := n.client.AskBriefly("tcp", clients[i], vip, 80); err == nil {
 			t.Errorf("%s from %s, which may not: %s answered", vip, clients[i], name)
 		}
-		if _, _, err := ask(n.client, "udp", clients[i], vip, 80); err != nil {
+		if _, _, err := n.client.Ask("udp", clients[i], vip, 80); err != nil {
 			t.Errorf("%s by UDP, which is not restricted: %v", vip, err)
 		}
 	}

@@ -162,7 +162,7 @@ func TestKernelWithoutABackendThatTakesConnectionsClientsAreRefused(t *testing.T
 	refused := func(what string) {
 		t.Helper()
 		for i, vip := range vips {
-			if name, _, err := ask(n.client, "udp", clients[i], vip, 80); !errors.Is(err, syscall.ECONNREFUSED) {
+			if name, _, err := n.client.Ask("udp", clients[i], vip, 80); !errors.Is(err, syscall.ECONNREFUSED) {
 				t.Errorf("%s: UDP %s: answered by %q, error %v, want that it is refused", what, vip, name, err)
 			}
 			// A client that is still in connect(2) when the ICMP error is there hears of it at its next SYN, a second later.
@@ -205,7 +205,7 @@ func TestKernelForgetsTheFlowsOfARemovedBackend(t *testing.T) {
 	}
 	for i, vip := range vips {
 		for range 2 {
-			if _, _, err := ask(n.client, "udp", clients[i], vip, 80); err != nil {
+			if _, _, err := n.client.Ask("udp", clients[i], vip, 80); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -67,8 +67,8 @@ func TestKernelClientsAreSeenByBackendsThatHaveTheVIP(t *testing.T) {
 			for i, text := range test.backends {
 				addr := netip.MustParseAddr(text)
 				backend := lan.Host(fmt.Sprintf("10.0.0.2%d/24", i+1), fmt.Sprintf("fd00::2%d/64", i+1))
-				serve(t, backend, 80, fmt.Sprintf("b%d", i+1))
-				serve(t, backend, 22, "sshd")
+				backend.Serve(80, fmt.Sprintf("b%d", i+1))
+				backend.Serve(22, "sshd")
 				receiver, state := model.Receiver{Frontend: f}, n.state
 				if test.forwarding == model.Tunnel {
 					receiver.Wrapped, state.Tunnelled = addr, []model.Frontend{f}
@@ -85,7 +85,7 @@ func TestKernelClientsAreSeenByBackendsThatHaveTheVIP(t *testing.T) {
 			n.await(client, test.vip)
 			answers := map[string]int{}
 			for range 6 {
-				name, seen, err := ask(n.client, "tcp", client, test.vip, 80)
+				name, seen, err := n.client.Ask("tcp", client, test.vip, 80)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -97,7 +97,7 @@ func TestKernelClientsAreSeenByBackendsThatHaveTheVIP(t *testing.T) {
 			if answers["b1"] != 3 || answers["b2"] != 3 {
 				t.Errorf("answers %v, want 3 of each backend", answers)
 			}
-			if name, _, err := ask(n.client, "tcp", client, test.vip, 22); err == nil {
+			if name, _, err := n.client.AskBriefly("tcp", client, test.vip, 22); err == nil {
 				t.Errorf("port 22 of the VIP: %s answered", name)
 			}
 		})
@@ -109,7 +109,7 @@ func TestKernelClientsAreSeenByBackendsThatHaveTheVIP(t *testing.T) {
 func (n *network) await(client, vip string) {
 	answered := map[string]bool{}
 	netnstest.Eventually(n.t, vip+" answers", 30*time.Second, func() bool {
-		if name, _, err := ask(n.client, "tcp", client, vip, 80); err == nil {
+		if name, _, err := n.client.AskBriefly("tcp", client, vip, 80); err == nil { // Eventually asks again
 			answered[name] = true
 		}
 		return len(answered) == 2
@@ -128,10 +128,10 @@ func TestKernelNodeLevelBackendsSeeTheVIP(t *testing.T) {
 	for i, vip := range vips {
 		n.await(clients[i], vip)
 		for _, proto := range []string{"tcp", "udp"} {
-			if _, seen, err := ask(n.client, proto, "", vip, 80); err != nil || seen != vip {
+			if _, seen, err := n.client.Ask(proto, "", vip, 80); err != nil || seen != vip {
 				t.Errorf("%s %s: the backend saw %s, error %v", proto, vip, seen, err)
 			}
-			if _, seen, err := ask(n.director, proto, "", vip, 80); err != nil || seen != directors[i] {
+			if _, seen, err := n.director.Ask(proto, "", vip, 80); err != nil || seen != directors[i] {
 				t.Errorf("%s %s from the director: the backend saw %s, error %v", proto, vip, seen, err)
 			}
 		}
@@ -165,7 +165,7 @@ func TestKernelLocalBackendsSeeTheClient(t *testing.T) {
 		n.await(clients[i], vip)
 		for _, proto := range []string{"tcp", "udp"} {
 			for from, want := range map[string]string{clients[i]: clients[i], friends[i]: directors[i]} {
-				if _, seen, err := ask(n.client, proto, from, vip, 80); err != nil || seen != want {
+				if _, seen, err := n.client.Ask(proto, from, vip, 80); err != nil || seen != want {
 					t.Errorf("%s %s from %s: the backend saw %s, want %s; error %v", proto, vip, from, seen, want, err)
 				}
 			}

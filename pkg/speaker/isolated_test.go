@@ -2,9 +2,7 @@ package speaker_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"os/exec"
@@ -65,9 +63,9 @@ func build(t *testing.T) *cluster {
 	c.other = lan.Host("10.0.0.2/24", "fd00::2/64")
 	c.remote = lan.Host("10.0.0.21/24", "fd00::21/64")
 	c.local = c.holder.Behind("pod0", gateways, "10.244.1.2/24", "fd00:244:1::2/64")
-	serve(t, c.remote, 8080, "remote")
-	serve(t, c.local, 8080, "local")
-	serve(t, c.holder, 22, "sshd")
+	c.remote.Serve(8080, "remote")
+	c.local.Serve(8080, "local")
+	c.holder.Serve(22, "sshd")
 	for i, vip := range vips {
 		addr := netip.MustParseAddr(vip)
 		c.state.VIPs = append(c.state.VIPs, addr)
@@ -173,71 +171,6 @@ func run(t *testing.T, s *netnstest.Space, stdin string, argv ...string) string 
 	return string(out)
 }
 
-// serve answers TCP and UDP on a port with the server's name and the client's address.
-func serve(t *testing.T, s *netnstest.Space, port int, name string) {
-	s.Do(func() error {
-		listener, err := net.Listen("tcp", fmt.Sprintf(":%d", port))
-		if err != nil {
-			return err
-		}
-		packets, err := net.ListenPacket("udp", fmt.Sprintf(":%d", port))
-		if err != nil {
-			return err
-		}
-		t.Cleanup(func() { listener.Close(); packets.Close() })
-		go func() {
-			for {
-				conn, err := listener.Accept()
-				if err != nil {
-					return
-				}
-				fmt.Fprintf(conn, "%s %s", name, conn.RemoteAddr())
-				conn.Close()
-			}
-		}()
-		go func() {
-			buffer := make([]byte, 100)
-			for {
-				_, from, err := packets.ReadFrom(buffer)
-				if err != nil {
-					return
-				}
-				_, _ = packets.WriteTo([]byte(name+" "+from.String()), from)
-			}
-		}()
-		return nil
-	})
-}
-
-// ask connects from a host and returns who answered and whom that saw.
-func ask(s *netnstest.Space, network, to string, port int) (name, seen string, err error) {
-	err = s.Try(func() error {
-		conn, err := net.DialTimeout(network, net.JoinHostPort(to, fmt.Sprint(port)), time.Second)
-		if err != nil {
-			return err
-		}
-		defer conn.Close()
-		_ = conn.SetDeadline(time.Now().Add(time.Second))
-		if network == "udp" {
-			if _, err := conn.Write([]byte("who")); err != nil {
-				return err
-			}
-		}
-		buffer := make([]byte, 100)
-		length, err := conn.Read(buffer)
-		if err != nil && !errors.Is(err, io.EOF) {
-			return err
-		}
-		var peer string
-		if _, err := fmt.Sscan(string(buffer[:length]), &name, &peer); err != nil {
-			return err
-		}
-		seen, _, err = net.SplitHostPort(peer)
-		return err
-	})
-	return name, seen, err
-}
-
 // everybody asks the VIPs from everywhere, and wants an answer of both backends.
 func (c *cluster) everybody() {
 	c.t.Helper()
@@ -246,7 +179,7 @@ func (c *cluster) everybody() {
 			for _, network := range []string{"tcp", "udp"} {
 				by := map[string]int{}
 				for range 4 {
-					name, _, err := ask(space, network, vip, 80)
+					name, _, err := space.Ask(network, "", vip, 80)
 					if err != nil {
 						c.t.Errorf("%s asks %s by %s: %v", from, vip, network, err)
 					}
@@ -267,14 +200,14 @@ func TestKernelIsolatedVIPsAnswerEverybody(t *testing.T) {
 	run(t, c.holder, "", "ipvsadm", "-C")
 	c.everybody()
 	for i, vip := range vips {
-		if _, _, err := ask(c.client, "tcp", holders[i], 22); err != nil {
+		if _, _, err := c.client.Ask("tcp", "", holders[i], 22); err != nil {
 			t.Errorf("the holder's own port: %v", err)
 		}
-		if name, _, err := ask(c.client, "tcp", vip, 22); err == nil {
+		if name, _, err := c.client.AskBriefly("tcp", "", vip, 22); err == nil {
 			t.Errorf("port 22 of %s is answered by %s", vip, name)
 		}
 		for range 2 {
-			name, seen, err := ask(c.client, "tcp", vip, 80)
+			name, seen, err := c.client.Ask("tcp", "", vip, 80)
 			check(t, err)
 			if want := map[string]string{"remote": holders[i], "local": gateways[i]}[name]; seen != want {
 				t.Errorf("%s: the %s backend saw %s, want the node, %s", vip, name, seen, want)
@@ -306,7 +239,7 @@ func TestKernelIsolatedDatapathIsLeftAloneWhenItIsAsWanted(t *testing.T) {
 	})
 	c.client.Forget()
 	for _, vip := range vips {
-		if name, _, err := ask(c.client, "tcp", vip, 80); err == nil {
+		if name, _, err := c.client.AskBriefly("tcp", "", vip, 80); err == nil {
 			t.Errorf("withdrawn, and %s is answered by %s", vip, name)
 		}
 	}
@@ -339,11 +272,11 @@ func TestKernelIsolatedDatapathUsesItsOwnNodePort(t *testing.T) {
 	c.apply()
 	for _, vip := range vips {
 		for _, space := range []*netnstest.Space{c.client, c.holder, c.local} {
-			if name, _, err := ask(space, "tcp", vip, 80); name != "remote" {
+			if name, _, err := space.Ask("tcp", "", vip, 80); name != "remote" {
 				t.Errorf("%s by the holder's own NodePort: %q answers, error %v", vip, name, err)
 			}
 		}
-		if name, _, err := ask(c.client, "tcp", vip, 30080); err == nil {
+		if name, _, err := c.client.AskBriefly("tcp", "", vip, 30080); err == nil {
 			t.Errorf("the NodePort itself answers on %s: %s", vip, name)
 		}
 	}
@@ -366,11 +299,11 @@ func TestKernelIsolatedDatapathKeepsClients(t *testing.T) {
 	c.apply()
 	for i, vip := range vips {
 		for _, network := range []string{"tcp", "udp"} {
-			if _, seen, err := ask(c.client, network, vip, 80); seen != clients[i] {
+			if _, seen, err := c.client.Ask(network, "", vip, 80); seen != clients[i] {
 				t.Errorf("%s by %s: the pod saw %q, want the client, %s (error %v)", vip, network, seen, clients[i], err)
 			}
 			for _, space := range []*netnstest.Space{c.holder, c.local} {
-				if _, _, err := ask(space, network, vip, 80); err != nil {
+				if _, _, err := space.Ask(network, "", vip, 80); err != nil {
 					t.Errorf("%s by %s from the node or its pod: %v", vip, network, err)
 				}
 			}
@@ -386,7 +319,7 @@ func TestKernelIsolatedVIPsAreFenced(t *testing.T) {
 	for range 10 { // well beyond one lifetime
 		for _, vip := range vips {
 			c.client.Forget()
-			if _, _, err := ask(c.client, "tcp", vip, 80); err != nil {
+			if _, _, err := c.client.Ask("tcp", "", vip, 80); err != nil {
 				t.Errorf("while the speaker lives %s: %v", vip, err)
 			}
 		}
@@ -397,7 +330,7 @@ func TestKernelIsolatedVIPsAreFenced(t *testing.T) {
 	for _, vip := range vips {
 		netnstest.Eventually(t, "the end of answers for "+vip, 10*time.Second, func() bool {
 			c.client.Forget()
-			_, _, err := ask(c.client, "tcp", vip, 80)
+			_, _, err := c.client.AskBriefly("tcp", "", vip, 80)
 			return err != nil
 		})
 		t.Logf("%s: no answer %.1f s after the speaker died with a right of 2 s", vip, time.Since(died).Seconds())
@@ -415,10 +348,10 @@ func TestKernelIsolatedVIPsAreFenced(t *testing.T) {
 	defer c.live()()
 	c.client.Forget()
 	netnstest.Eventually(t, "answers for "+vips[1], 10*time.Second, func() bool {
-		_, _, err := ask(c.client, "tcp", vips[1], 80)
+		_, _, err := c.client.Ask("tcp", "", vips[1], 80)
 		return err == nil
 	})
-	if name, _, err := ask(c.client, "tcp", vips[0], 80); err == nil {
+	if name, _, err := c.client.AskBriefly("tcp", "", vips[0], 80); err == nil {
 		t.Errorf("%s is held no more and answered by %s", vips[0], name)
 	}
 }
@@ -428,7 +361,7 @@ func TestKernelIsolatedVIPsAreFenced(t *testing.T) {
 func TestKernelANewHolderWinsFromAnIsolatedOne(t *testing.T) {
 	c := build(t)
 	for _, vip := range vips {
-		if _, _, err := ask(c.client, "tcp", vip, 80); err != nil {
+		if _, _, err := c.client.Ask("tcp", "", vip, 80); err != nil {
 			t.Fatalf("%s: %v", vip, err)
 		}
 	}
