@@ -133,7 +133,7 @@ func (t *Table) Apply(ctx context.Context, from, to State) error {
 	}
 	tx := t.nft.NewTransaction()
 	change(tx, old, wanted)
-	return t.guard.change(func() error { _, err := t.run(ctx, tx); return err })
+	return t.change(func() error { _, err := t.run(ctx, tx); return err })
 }
 
 // Delete removes the table. One that is gone is no error.

@@ -27,15 +27,15 @@ func (s *Space) Serve(port int, name string) {
 		if err != nil {
 			return err
 		}
-		s.t.Cleanup(func() { listener.Close(); packets.Close() })
+		s.t.Cleanup(func() { _, _ = listener.Close(), packets.Close() })
 		go func() {
 			for {
 				conn, err := listener.Accept()
 				if err != nil {
 					return
 				}
-				fmt.Fprintf(conn, "%s %s", name, conn.RemoteAddr())
-				conn.Close()
+				_, _ = fmt.Fprintf(conn, "%s %s", name, conn.RemoteAddr()) // who went away needs no answer
+				_ = conn.Close()
 			}
 		}()
 		go func() {
@@ -82,7 +82,7 @@ func (s *Space) ask(network, from, to string, port int, patience time.Duration) 
 		if err != nil {
 			return err
 		}
-		defer conn.Close()
+		defer func() { _ = conn.Close() }()
 		_ = conn.SetDeadline(time.Now().Add(patience))
 		if network == "udp" {
 			if _, err := conn.Write([]byte("who")); err != nil {
