@@ -14,6 +14,7 @@ import (
 
 	"github.com/fairlead/fairlead/e2e/cluster"
 	"github.com/fairlead/fairlead/e2e/lab/agent"
+	"github.com/fairlead/fairlead/e2e/lab/load"
 	"github.com/fairlead/fairlead/e2e/lab/probe"
 	"github.com/fairlead/fairlead/e2e/lab/scan"
 	"github.com/fairlead/fairlead/e2e/lab/serve"
@@ -76,6 +77,40 @@ func probeCommand() *cobra.Command {
 	flags.IntVar(&options.Count, "count", 0, "end after this many requests")
 	flags.BoolVar(&options.UntilAnswer, "until-answer", false, "end once every URL has answered")
 	flags.BoolVar(&fresh, "fresh", true, "make a new connection for each request")
+	return command
+}
+
+func loadCommand() *cobra.Command {
+	var options load.Options
+	var measure string
+	command := &cobra.Command{
+		Use: "load [flags] ADDRESS:PORT...", Short: "Ask servers in the lab as fast as they answer and print JSON lines of how fast that is",
+		Long: "Loads each target in turn, round after round, and prints a JSON line for each. Targets are servers of lab serve: tcp\n" +
+			"ones for connect and request, chargen ones for transfer.",
+		Args: args(cobra.MinimumNArgs(1)),
+		RunE: func(_ *cobra.Command, texts []string) error {
+			options.Measure = load.Measure(measure)
+			var targets []netip.AddrPort
+			for _, text := range texts {
+				target, err := netip.ParseAddrPort(text)
+				if err != nil {
+					return usageError{fmt.Errorf("target %q: want ADDRESS:PORT: %w", text, err)}
+				}
+				targets = append(targets, target)
+			}
+			if err := options.Validate(targets); err != nil {
+				return usageError{err}
+			}
+			ctx, stop := untilTerminated()
+			defer stop()
+			return load.Run(ctx, options, targets, os.Stdout)
+		},
+	}
+	flags := command.Flags()
+	flags.StringVar(&measure, "measure", string(load.Connect), "connect, request, transfer or flow")
+	flags.IntVar(&options.Connections, "connections", 8, "how many at once")
+	flags.DurationVar(&options.For, "for", time.Second, "how long each target is loaded in a round")
+	flags.IntVar(&options.Rounds, "rounds", 1, "how often all targets are loaded")
 	return command
 }
 

@@ -29,7 +29,8 @@ func (f *runFlags) add(command *cobra.Command) {
 	flags := command.Flags()
 	flags.IntVar(&f.nodes, "nodes", 3, "number of nodes")
 	flags.StringVar(&f.families, "families", "dual", "address families: ipv4, ipv6 or dual")
-	flags.StringVar(&f.proxy, "kube-proxy", "nftables", "kube-proxy's mode: nftables, iptables, ipvs or none")
+	flags.StringVar(&f.proxy, "kube-proxy", "nftables", "kube-proxy's mode: nftables, iptables, ipvs or none; "+
+		"with commas between: those of the first nodes")
 	flags.StringArrayVar(&f.proxyArgs, "kube-proxy-arg", nil, "one more flag for kube-proxy, such as --ipvs-strict-arp (repeatable)")
 	flags.StringVar(&f.product, "product", driver.ProductFairlead, "what to install: fairlead or none")
 	flags.StringVar(&f.manifests, "manifests", "", "kustomization to install (default manifests of this module)")
@@ -88,7 +89,7 @@ func (f *runFlags) run(command, env []string) error {
 	if err != nil {
 		return usageError{err}
 	}
-	proxy, err := control.ParseProxyMode(f.proxy)
+	proxy, err := control.ParseProxyModes(f.proxy)
 	if err != nil {
 		return usageError{err}
 	}

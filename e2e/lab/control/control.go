@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"k8s.io/client-go/rest"
@@ -144,13 +145,37 @@ func (p *Plane) ControllerManager() []string {
 // ProxyMode is a mode of kube-proxy, or none.
 type ProxyMode string
 
-// ParseProxyMode reads nftables, iptables, ipvs or none.
-func ParseProxyMode(text string) (ProxyMode, error) {
-	switch text {
-	case "nftables", "iptables", "ipvs", "none":
-		return ProxyMode(text), nil
+// ProxyModes are the modes of the first nodes, in order; those behind have the last one.
+type ProxyModes []ProxyMode
+
+// ParseProxyModes reads nftables, iptables, ipvs or none, or several of them with commas between.
+func ParseProxyModes(text string) (modes ProxyModes, err error) {
+	for mode := range strings.SplitSeq(text, ",") {
+		switch mode {
+		case "nftables", "iptables", "ipvs", "none":
+			modes = append(modes, ProxyMode(mode))
+		default:
+			return nil, fmt.Errorf("kube-proxy %q: want nftables, iptables, ipvs or none", mode)
+		}
 	}
-	return "", fmt.Errorf("kube-proxy %q: want nftables, iptables, ipvs or none", text)
+	return modes, nil
+}
+
+// Of is the mode of node i, of which the first is 1.
+func (m ProxyModes) Of(i int) ProxyMode { return m[min(i, len(m))-1] }
+
+// None reports whether no node has a kube-proxy.
+func (m ProxyModes) None() bool {
+	return !slices.ContainsFunc(m, func(mode ProxyMode) bool { return mode != "none" })
+}
+
+// String is what ParseProxyModes reads.
+func (m ProxyModes) String() string {
+	texts := make([]string, len(m))
+	for i, mode := range m {
+		texts[i] = string(mode)
+	}
+	return strings.Join(texts, ",")
 }
 
 // Proxy is kube-proxy's command line on a node, with more flags of the user's behind.

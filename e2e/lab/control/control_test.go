@@ -76,13 +76,29 @@ func TestCommandLinesNameTheRangesOfTheFamilies(t *testing.T) {
 	}
 }
 
-func TestParseProxyMode(t *testing.T) {
-	for _, mode := range []string{"nftables", "iptables", "ipvs", "none"} {
-		if got, err := ParseProxyMode(mode); err != nil || string(got) != mode {
-			t.Errorf("%s: got %s, %v", mode, got, err)
+func TestParseProxyModes(t *testing.T) {
+	for text, want := range map[string][]ProxyMode{ // of the first four nodes
+		"nftables": {"nftables", "nftables", "nftables", "nftables"}, "ipvs": {"ipvs", "ipvs", "ipvs", "ipvs"},
+		"iptables,none,nftables": {"iptables", "none", "nftables", "nftables"},
+	} {
+		modes, err := ParseProxyModes(text)
+		if err != nil || modes.String() != text {
+			t.Errorf("%s: got %s, %v", text, modes, err)
+		}
+		for i, mode := range want {
+			if got := modes.Of(i + 1); got != mode {
+				t.Errorf("%s: node %d has %s, want %s", text, i+1, got, mode)
+			}
 		}
 	}
-	if _, err := ParseProxyMode("userspace"); err == nil {
-		t.Error("userspace is taken for a mode")
+	for _, text := range []string{"userspace", "", "nftables,", "nftables iptables"} {
+		if got, err := ParseProxyModes(text); err == nil {
+			t.Errorf("%q is taken for %s", text, got)
+		}
+	}
+	for text, want := range map[string]bool{"none": true, "none,none": true, "none,ipvs": false} {
+		if modes, _ := ParseProxyModes(text); modes.None() != want {
+			t.Errorf("%s: none is %v, want %v", text, modes.None(), want)
+		}
 	}
 }

@@ -42,7 +42,7 @@ type Config struct {
 	Memory             string
 	Nodes              int
 	Families           topology.Families
-	Proxy              control.ProxyMode
+	Proxy              control.ProxyModes
 	ProxyArgs          []string
 	Product            string
 	// Manifests is a kustomization, Programs the directory of the product's programs.

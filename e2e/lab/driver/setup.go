@@ -195,12 +195,16 @@ func (d *Driver) awaitAPI(ctx context.Context) error {
 
 // startProxies starts kube-proxy on every node and waits until each has programmed its node.
 func (d *Driver) startProxies(ctx context.Context) error {
-	if d.config.Proxy == "none" {
+	if d.config.Proxy.None() {
 		return nil
 	}
 	proxies := make([]*service, len(d.nodes))
 	for i, n := range d.nodes {
-		argv := d.plane.Proxy(n.name, d.config.Proxy, d.config.ProxyArgs)
+		mode := d.config.Proxy.Of(n.index)
+		if mode == "none" {
+			continue
+		}
+		argv := d.plane.Proxy(n.name, mode, d.config.ProxyArgs)
 		argv[0] = d.proxyBinary
 		command := machine.Command{Host: n.name, Argv: argv}
 		if d.config.Kernel != HostKernel {
@@ -212,6 +216,9 @@ func (d *Driver) startProxies(ctx context.Context) error {
 		}
 	}
 	for i, n := range d.nodes {
+		if proxies[i] == nil {
+			continue
+		}
 		address := topology.Addresses(d.config.Families.NodeAddresses(n.index))[0]
 		url := fmt.Sprintf("http://%s/healthz", netip.AddrPortFrom(address, control.ProxyHealthPort))
 		if err := d.awaitReady(ctx, proxies[i], url); err != nil {
@@ -240,7 +247,7 @@ depmod -b "$0" "$kernel"
 // for one of the host's. It also prepares what kube-proxy finds on a node and not in a guest.
 func (d *Driver) placeProxy(ctx context.Context) error {
 	d.proxyBinary = d.config.Kubernetes
-	if d.config.Kernel == HostKernel || d.config.Proxy == "none" {
+	if d.config.Kernel == HostKernel || d.config.Proxy.None() {
 		return nil
 	}
 	d.proxyBinary = "/dev/shm/kubernetes"

@@ -11,7 +11,7 @@ import (
 
 // Listen is what a server answers on.
 type Listen struct {
-	// Protocol is http, grpc, tcp, udp or sctp.
+	// Protocol is http, grpc, tcp, udp, sctp or chargen.
 	Protocol string
 	Port     uint16
 }
@@ -19,8 +19,8 @@ type Listen struct {
 // ParseListen reads PROTOCOL:PORT.
 func ParseListen(text string) (Listen, error) {
 	protocol, port, ok := strings.Cut(text, ":")
-	if !ok || !slices.Contains([]string{"http", "grpc", "tcp", "udp", "sctp"}, protocol) {
-		return Listen{}, fmt.Errorf("listen %q: want PROTOCOL:PORT with protocol http, grpc, tcp, udp or sctp", text)
+	if !ok || !slices.Contains([]string{"http", "grpc", "tcp", "udp", "sctp", "chargen"}, protocol) {
+		return Listen{}, fmt.Errorf("listen %q: want PROTOCOL:PORT with protocol http, grpc, tcp, udp, sctp or chargen", text)
 	}
 	number, err := strconv.ParseUint(port, 10, 16)
 	if err != nil || number == 0 {
@@ -46,7 +46,7 @@ func (l Listen) String() string { return fmt.Sprintf("%s:%d", l.Protocol, l.Port
 
 // Transport is the protocol as Kubernetes names it.
 func (l Listen) Transport() string {
-	if l.Protocol == "http" || l.Protocol == "grpc" {
+	if l.Protocol == "http" || l.Protocol == "grpc" || l.Protocol == "chargen" {
 		return "TCP"
 	}
 	return strings.ToUpper(l.Protocol)

@@ -70,8 +70,10 @@ func (s *server) listen(listen Listen) (io.Closer, error) {
 		s.group.Go(func() error { return (&http.Server{Handler: handler}).Serve(listener) })
 	case "grpc":
 		s.group.Go(func() error { return healthy(listener) })
+	case "chargen":
+		s.group.Go(func() error { return tcp(listener, chargen) })
 	default:
-		s.group.Go(func() error { return s.tcp(listener) })
+		s.group.Go(func() error { return tcp(listener, s.lines) })
 	}
 	return listener, nil
 }
@@ -108,14 +110,15 @@ func (s *server) udp(conn net.PacketConn) error {
 	}
 }
 
-func (s *server) tcp(listener net.Listener) error {
+// tcp has connections served until the listener fails.
+func tcp(listener net.Listener, serve func(conn io.ReadWriteCloser, peer string)) error {
 	for {
 		conn, err := listener.Accept()
 		if err != nil {
 			return fmt.Errorf("accept: %w", err)
 		}
 		// Ends with the connection; the process ends all.
-		go s.lines(conn, conn.RemoteAddr().String())
+		go serve(conn, conn.RemoteAddr().String())
 	}
 }
 
@@ -128,6 +131,17 @@ func (s *server) lines(conn io.ReadWriteCloser, peer string) {
 	}
 	for lines := bufio.NewScanner(conn); lines.Scan(); {
 		if _, err := io.WriteString(conn, line); err != nil {
+			return
+		}
+	}
+}
+
+// chargen sends until the peer has enough (RFC 864), in pieces that make system calls rare; what they say nobody reads.
+func chargen(conn io.ReadWriteCloser, _ string) {
+	defer func() { _ = conn.Close() }()
+	piece := make([]byte, 256<<10)
+	for {
+		if _, err := conn.Write(piece); err != nil {
 			return
 		}
 	}
