@@ -12,6 +12,10 @@ MATRIX ?=
 # Arguments for the tests of the lab tier, such as E2E_ARGS='-run TestFailover'.
 E2E_ARGS ?=
 BENCH ?= .
+# The product that is measured, and the lab in which it has a node beside each of its rivals (BenchmarkDatapath).
+MANIFESTS ?= manifests
+BENCH_DATAPATH = FAIRLEAD_E2E=1 $(GO) test -count=1 -timeout 60m -run '^$$' -benchtime 1x \
+  -exec "$(CURDIR)/bin/lab run --nodes 7 --kube-proxy iptables,iptables,nftables --manifests $(CURDIR)/$(MANIFESTS) --"
 # How many Services make bench-scale makes.
 SCALE ?= 10000
 
@@ -68,10 +72,21 @@ test-matrix: setup
 	e2e/matrix.sh bin/lab $(MATRIX)
 
 .PHONY: bench
-bench: setup
+bench: setup bench-packages
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./pkg/...
 	FAIRLEAD_KERNEL_TESTS=1 $(GO) test -count=1 -p 1 -exec "$(CURDIR)/bin/lab vm --" -run '^$$' -bench 'Kernel' -benchmem $(KERNEL_PACKAGES)
-	FAIRLEAD_E2E=1 $(GO) test -count=1 -timeout 60m -exec "$(CURDIR)/bin/lab run --nodes 3 --" -run '^$$' -bench '$(BENCH)' ./e2e/tests
+	$(BENCH_DATAPATH) -bench Datapath ./e2e/tests
+	FAIRLEAD_E2E=1 $(GO) test -count=1 -timeout 60m -exec "$(CURDIR)/bin/lab run --nodes 3 --" \
+	  -run '^$$' -bench '$(BENCH)' -benchtime 1x ./e2e/tests
+
+# Of these only the data plane's, side by side; MANIFESTS=manifests/isolated for the other placement.
+.PHONY: bench-datapath
+bench-datapath: setup bench-packages
+	$(BENCH_DATAPATH) -bench Datapath ./e2e/tests
+
+.PHONY: bench-packages
+bench-packages:
+	e2e/packages.sh bench
 
 # The controller with 10,000 Services against the lab's API server.
 .PHONY: bench-scale

@@ -1,17 +1,20 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that the lab runs on, if any is missing.
-# Usage: packages.sh SET...   sets: lab (commands on a node), kernel (to build the UML kernel)
+# Usage: packages.sh SET...   sets: lab (commands on a node), kernel (to build the UML kernel),
+# bench (what the benchmarks compare with)
 set -euo pipefail
 
 lab=(iproute2 iputils-ping iptables nftables ipset ipvsadm conntrack kmod procps curl openssl tcpdump ca-certificates)
 kernel=(flex bison bc libelf-dev libssl-dev gcc make xz-utils python3)
+bench=(keepalived)
 
 want=()
 for set in "$@"; do
   case $set in
     lab) want+=("${lab[@]}") ;;
     kernel) want+=("${kernel[@]}") ;;
-    *) echo "packages.sh: no set of packages is named $set (lab, kernel)" >&2; exit 2 ;;
+    bench) want+=("${bench[@]}") ;;
+    *) echo "packages.sh: no set of packages is named $set (lab, kernel, bench)" >&2; exit 2 ;;
   esac
 done
 

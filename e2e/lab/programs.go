@@ -43,7 +43,7 @@ func serveCommand() *cobra.Command {
 		},
 	}
 	command.Flags().StringVar(&name, "name", "server", "name to answer with")
-	command.Flags().StringArrayVar(&texts, "listen", []string{"http:8080"}, "PROTOCOL:PORT of http, grpc, tcp, udp or sctp (repeatable)")
+	command.Flags().StringArrayVar(&texts, "listen", []string{"http:8080"}, "PROTOCOL:PORT of http, grpc, tcp, udp, sctp or chargen (repeatable)")
 	return command
 }
 

@@ -24,7 +24,7 @@ import (
 )
 
 // poolWith makes a pool of addresses of its own whose settings a test decides, and returns its name.
-func poolWith(t *testing.T, s *scenario.Scenario, change func(*v1alpha1.IPPoolSpec)) string {
+func poolWith(t testing.TB, s *scenario.Scenario, change func(*v1alpha1.IPPoolSpec)) string {
 	t.Helper()
 	number := pools.Add(1)
 	name := fmt.Sprintf("pool-%d", number)
@@ -34,14 +34,17 @@ func poolWith(t *testing.T, s *scenario.Scenario, change func(*v1alpha1.IPPoolSp
 }
 
 // serve answers on a host itself, not in a pod of it, until the test ends or the returned function ends it.
-func serve(t *testing.T, s *scenario.Scenario, host, listen string) (stop func()) {
+func serve(t testing.TB, s *scenario.Scenario, host string, listens ...string) (stop func()) {
 	t.Helper()
 	signals := make(chan os.Signal, 1)
 	reader, writer := io.Pipe()
 	done := make(chan error, 1)
+	command := []string{"lab", "serve", "--name", host}
+	for _, listen := range listens {
+		command = append(command, "--listen", listen)
+	}
 	go func() {
-		err := s.Exec(context.Background(), host, cluster.Stdio{Out: writer, Signals: signals},
-			"lab", "serve", "--name", host, "--listen", listen)
+		err := s.Exec(context.Background(), host, cluster.Stdio{Out: writer, Signals: signals}, command...)
 		writer.CloseWithError(fmt.Errorf("the server on %s ended: %w", host, err))
 		done <- err
 	}()

@@ -76,7 +76,7 @@ func event(t *testing.T, s *scenario.Scenario, kind, name string, parts ...strin
 	}))
 }
 
-func temporaryPool(t *testing.T, s *scenario.Scenario, name string, change func(*v1alpha1.IPPool), addresses ...string) {
+func temporaryPool(t testing.TB, s *scenario.Scenario, name string, change func(*v1alpha1.IPPool), addresses ...string) {
 	t.Helper()
 	pool := &v1alpha1.IPPool{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	for _, text := range addresses {

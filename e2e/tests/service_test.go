@@ -68,7 +68,7 @@ func TestOnlyTheHolderHasTheAddressAndEveryNodeIsReadyToTakeIt(t *testing.T) {
 	}
 }
 
-func nodeAddress(t *testing.T, s *scenario.Scenario, node string, is4 bool) netip.Addr {
+func nodeAddress(t testing.TB, s *scenario.Scenario, node string, is4 bool) netip.Addr {
 	t.Helper()
 	hosts, err := s.Hosts(t.Context())
 	must(t, err)

@@ -1,0 +1,217 @@
+package tests
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/fairlead/fairlead/e2e/cluster"
+	"github.com/fairlead/fairlead/e2e/scenario"
+	"github.com/fairlead/fairlead/pkg/api/v1alpha1"
+	"github.com/fairlead/fairlead/pkg/source"
+)
+
+// course is what BenchmarkDatapath runs over: servers, and the balancers in front of them.
+type course struct {
+	*scenario.Scenario
+	backends []netip.Addr
+	paths    []path
+	others   []string // cluster IPs of the other Services
+}
+
+// Addresses that kube-proxy and keepalived balance.
+var (
+	addressIPTables = netip.MustParseAddr("10.87.230.1")
+	addressNFTables = netip.MustParseAddr("10.87.230.3")
+	keepalived      = []struct{ kind, method, path, addr string }{ // method: as ipvsadm calls it
+		{"NAT", "Masq", "masquerade", "10.87.240.1"}, {"DR", "Route", "direct", "10.87.240.2"}, {"TUN", "Tunnel", "tunnel", "10.87.240.3"},
+	}
+)
+
+const (
+	pathDirect     = "straight"
+	pathIPTables   = "kube-proxy-iptables"
+	pathNFTables   = "kube-proxy-nftables"
+	pathKeepalived = "keepalived-"
+	pathVIP        = "vip-"
+)
+
+func newCourse(b *testing.B, s *scenario.Scenario) *course {
+	b.Helper()
+	c := &course{Scenario: s}
+	for _, node := range []string{nodeBackend1, nodeBackend2} {
+		serve(b, s, node, fmt.Sprintf("tcp:%d", portLines), fmt.Sprintf("chargen:%d", portBulk))
+		c.backends = append(c.backends, nodeAddress(b, s, node, true))
+	}
+	for _, node := range []string{nodeIPTables, nodeNFTables, nodeKeepalived} {
+		c.leave(b, node)
+	}
+	c.paths = append(c.paths, path{name: pathDirect, addr: c.backends[0]})
+	c.balanceByKubeProxy(b)
+	c.balanceByKeepalived(b)
+	c.balanceByVIPs(b)
+	targets := []string{"lab", "probe", "--until-answer", "--for", "60s"}
+	for _, path := range c.paths {
+		targets = append(targets, fmt.Sprintf("tcp://%s:%d", path.addr, portLines))
+	}
+	_, err := s.Output(b.Context(), "client", targets...)
+	must(b, err)
+	return c
+}
+
+// leave takes Fairlead off a node, on which another balancer is measured.
+func (c *course) leave(b *testing.B, node string) {
+	b.Helper()
+	ctx := within(b.Context(), b)
+	must(b, c.Fault(ctx, cluster.StopSpeaker, node))
+	_, err := c.Output(ctx, node, "sh", "-c", "ipvsadm -C && nft add table inet fairlead && nft delete table inet fairlead")
+	must(b, err)
+	b.Cleanup(func() { must(b, c.Fault(context.Background(), cluster.StartSpeaker, node)) })
+}
+
+// service makes a Service of the servers. They are on their nodes' own network, where they can have the VIP too, so their
+// endpoints are written by hand; change may alter it before it is created.
+func (c *course) service(ctx context.Context, name string, change func(*corev1.Service)) (*corev1.Service, error) {
+	var ports []corev1.ServicePort
+	var endpointPorts []discoveryv1.EndpointPort
+	for label, port := range map[string]int32{"lines": portLines, "bulk": portBulk, "nobody": portNobody} {
+		ports = append(ports, corev1.ServicePort{Name: label, Port: port, TargetPort: intstr.FromInt32(port)})
+		endpointPorts = append(endpointPorts, discoveryv1.EndpointPort{Name: &label, Port: &port})
+	}
+	service, err := c.CreateService(ctx, scenario.Service(name, single, func(service *corev1.Service) {
+		service.Spec.Selector, service.Spec.Ports = nil, ports
+		change(service)
+	}))
+	if err != nil {
+		return nil, err
+	}
+	slice := &discoveryv1.EndpointSlice{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: scenario.Namespace, Labels: map[string]string{
+			discoveryv1.LabelServiceName: name, discoveryv1.LabelManagedBy: "bench",
+		}},
+		AddressType: discoveryv1.AddressTypeIPv4, Ports: endpointPorts,
+	}
+	for i, node := range []string{nodeBackend1, nodeBackend2} {
+		slice.Endpoints = append(slice.Endpoints, discoveryv1.Endpoint{Addresses: []string{c.backends[i].String()}, NodeName: &node})
+	}
+	_, err = c.Core.DiscoveryV1().EndpointSlices(scenario.Namespace).Create(ctx, slice, metav1.CreateOptions{})
+	return service, err
+}
+
+// temporary is a Service that ends with the benchmark.
+func (c *course) temporary(b *testing.B, name string, change func(*corev1.Service)) *corev1.Service {
+	b.Helper()
+	service, err := c.service(b.Context(), name, change)
+	must(b, err)
+	b.Cleanup(func() {
+		must(b, c.Core.CoreV1().Services(scenario.Namespace).Delete(context.Background(), name, metav1.DeleteOptions{}))
+	})
+	return service
+}
+
+// balanceByKubeProxy makes a Service whose status says that kube-proxy has its addresses, and leads the client's packets for
+// each of them to a node, as an announcement would.
+func (c *course) balanceByKubeProxy(b *testing.B) {
+	b.Helper()
+	ctx := within(b.Context(), b)
+	service := c.temporary(b, "bench-kube-proxy", func(service *corev1.Service) {
+		class := "example.com/nobody"
+		service.Spec.LoadBalancerClass = &class
+	})
+	mode := corev1.LoadBalancerIPModeVIP
+	for _, way := range []struct {
+		name, node string
+		addr       netip.Addr
+	}{{pathIPTables, nodeIPTables, addressIPTables}, {pathNFTables, nodeNFTables, addressNFTables}} {
+		service.Status.LoadBalancer.Ingress = append(service.Status.LoadBalancer.Ingress,
+			corev1.LoadBalancerIngress{IP: way.addr.String(), IPMode: &mode})
+		_, err := c.Output(ctx, "client", "ip", "route", "replace", way.addr.String(), "via", nodeAddress(b, c.Scenario, way.node, true).String())
+		must(b, err)
+		c.paths = append(c.paths, path{name: way.name, addr: way.addr})
+	}
+	_, err := c.Core.CoreV1().Services(scenario.Namespace).UpdateStatus(ctx, service, metav1.UpdateOptions{})
+	must(b, err)
+}
+
+// balanceByVIPs makes a Service for each forwarding, and one more whose VIP is beside kube-proxy in mode iptables. From a
+// network namespace of its own Fairlead masquerades only.
+func (c *course) balanceByVIPs(b *testing.B) {
+	b.Helper()
+	speakers, err := c.Core.AppsV1().DaemonSets(scenario.SystemNamespace).Get(b.Context(), "fairlead-speaker", metav1.GetOptions{})
+	must(b, err)
+	isolated := strings.Contains(fmt.Sprint(speakers.Spec.Template.Spec.Containers[0].Args), "--placement=isolated")
+	for _, way := range keepalived {
+		if !isolated || way.path == "masquerade" {
+			c.balanceByVIP(b, nodeVIP, way.path, way.path, []string{pathDirect, pathKeepalived + way.path, pathNFTables, pathIPTables})
+		}
+	}
+	c.balanceByVIP(b, nodeVIPIPTables, "masquerade-beside-iptables", "masquerade", []string{pathIPTables})
+}
+
+func (c *course) balanceByVIP(b *testing.B, node, name, forwarding string, rivals []string) {
+	b.Helper()
+	pool := poolWith(b, c.Scenario, func(spec *v1alpha1.IPPoolSpec) {
+		spec.NodeSelector = &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelHostname: node}}
+	})
+	service := c.temporary(b, "bench-"+name, func(service *corev1.Service) {
+		service.Annotations = map[string]string{source.AnnotationPool: pool, source.AnnotationForwarding: forwarding}
+	})
+	ctx := within(b.Context(), b)
+	addresses, err := c.Addresses(ctx, service.Name, 1)
+	must(b, err)
+	if holder, err := c.Holder(ctx, addresses[0], ""); err != nil || holder != node {
+		b.Fatalf("VIP %s is held by %s, want %s: %v", addresses[0], holder, node, err)
+	}
+	c.paths = append(c.paths, path{name: pathVIP + name, addr: addresses[0], rivals: rivals})
+}
+
+// fill makes other Services, of the same servers, until there are so many, and waits until every kube-proxy has the last of
+// them.
+func (c *course) fill(b *testing.B, others int) {
+	b.Helper()
+	addresses := make([]string, others)
+	group, ctx := errgroup.WithContext(b.Context())
+	group.SetLimit(16)
+	for i := len(c.others); i < others; i++ {
+		group.Go(func() error {
+			service, err := c.service(ctx, fmt.Sprintf("other-%d", i), func(service *corev1.Service) {
+				service.Spec.Type = corev1.ServiceTypeClusterIP
+			})
+			if err == nil {
+				addresses[i] = service.Spec.ClusterIP
+			}
+			return err
+		})
+	}
+	must(b, group.Wait())
+	c.others = append(c.others, addresses[len(c.others):]...)
+	nodes, err := c.Nodes(b.Context())
+	must(b, err)
+	for _, node := range nodes {
+		command := []string{"nft", "list", "map", "ip", "kube-proxy", "service-ips"}
+		if node == nodeIPTables || node == nodeVIPIPTables {
+			command = []string{"iptables-save", "-t", "nat"}
+		}
+		must(b, scenario.Until(within(b.Context(), b), func() error {
+			rules, err := c.Output(b.Context(), node, command...)
+			if err != nil {
+				return err
+			}
+			for _, addr := range c.others {
+				if !strings.Contains(rules, addr) {
+					return errors.New("kube-proxy of node " + node + " has not programmed " + addr)
+				}
+			}
+			return nil
+		}))
+	}
+}
