@@ -77,27 +77,33 @@ type Checked struct {
 }
 
 // Node computes the state of the node that the snapshot was taken on.
-func Node(snapshot Snapshot) Result {
-	if i := slices.IndexFunc(snapshot.Machines, func(m Machine) bool { return m.Name == snapshot.Node }); i >= 0 {
-		snapshot.addresses = snapshot.Machines[i].Addresses
+func Node(snapshot Snapshot) Result { return new(Planner).Node(snapshot) }
+
+// findOwn notes what the plan of every VIP asks of this node.
+func (s *Snapshot) findOwn() {
+	if i := slices.IndexFunc(s.Machines, func(m Machine) bool { return m.Name == s.Node }); i >= 0 {
+		s.addresses = s.Machines[i].Addresses
 	}
-	out := Result{Backends: map[string]Count{}, Checked: map[string][]Checked{}, Short: map[string][]Short{}, Problems: map[string]error{}}
-	for _, vip := range snapshot.VIPs {
-		if err := out.add(&snapshot, vip); err != nil {
-			out.Problems[vip.Name] = err
-		}
+}
+
+func newResult(vips int) Result {
+	return Result{
+		Backends: make(map[string]Count, vips), Checked: map[string][]Checked{}, Short: map[string][]Short{}, Problems: map[string]error{},
 	}
-	slices.SortFunc(out.State.VIPs, netip.Addr.Compare)
-	slices.SortFunc(out.State.Servers, func(a, b model.Server) int { return a.Compare(b.Frontend) })
-	slices.SortFunc(out.State.SourceRanges, func(a, b model.SourceRange) int {
+}
+
+func (r *Result) sort() {
+	state := &r.State
+	slices.SortFunc(state.VIPs, netip.Addr.Compare)
+	slices.SortFunc(state.Servers, func(a, b model.Server) int { return a.Compare(b.Frontend) })
+	slices.SortFunc(state.SourceRanges, func(a, b model.SourceRange) int {
 		return cmp.Or(a.Frontend.Compare(b.Frontend), a.Prefix.Compare(b.Prefix))
 	})
-	slices.SortFunc(out.State.Translations, model.Translation.Compare)
-	slices.SortFunc(out.State.Inside, netip.Prefix.Compare)
-	out.State.Inside = slices.Compact(out.State.Inside)
-	slices.SortFunc(out.State.Receivers, func(a, b model.Receiver) int { return a.Compare(b.Frontend) })
-	slices.SortFunc(out.State.Bindings, func(a, b model.Binding) int { return a.Addr.Compare(b.Addr) })
-	return out
+	slices.SortFunc(state.Translations, model.Translation.Compare)
+	slices.SortFunc(state.Inside, netip.Prefix.Compare)
+	state.Inside = slices.Compact(state.Inside)
+	slices.SortFunc(state.Receivers, func(a, b model.Receiver) int { return a.Compare(b.Frontend) })
+	slices.SortFunc(state.Bindings, func(a, b model.Binding) int { return a.Addr.Compare(b.Addr) })
 }
 
 func (r *Result) add(snapshot *Snapshot, vip *v1alpha1.VIP) error {

@@ -29,15 +29,6 @@ func (s *Speaker) machines(status election.Status) ([]plan.Machine, error) {
 	return machines, nil
 }
 
-// candidates tells for each VIP which nodes may hold it.
-func (s *Speaker) candidates(vips []*v1alpha1.VIP, machines []plan.Machine) []plan.Candidacy {
-	out := make([]plan.Candidacy, 0, len(vips))
-	for _, vip := range vips {
-		out = append(out, plan.Candidates(vip, machines, s.watcher.EndpointSlices))
-	}
-	return out
-}
-
 // snapshot is what this node knows, with the VIPs that it holds.
 func (s *Speaker) snapshot(vips []*v1alpha1.VIP, machines []plan.Machine, held map[string]bool) plan.Snapshot {
 	return plan.Snapshot{

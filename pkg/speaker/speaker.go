@@ -68,6 +68,7 @@ type Speaker struct {
 	config   Config
 	watcher  *kube.Watcher
 	elector  *election.Elector
+	planner  plan.Planner // of the reconciling goroutine
 	datapath *Datapath
 	reporter *reporter
 	checks   *checks
@@ -232,7 +233,7 @@ func (s *Speaker) reconcile(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	candidates := s.candidates(vips, machines)
+	candidates := s.planner.Candidates(vips, machines, s.watcher.EndpointSlices)
 	s.offer(vips, candidates, status)
 	if !s.began {
 		// The heartbeat goes on at once, so that what an earlier process of this node held stays here. Without
@@ -249,7 +250,7 @@ func (s *Speaker) reconcile(ctx context.Context) error {
 		return err
 	}
 	snapshot := s.snapshot(vips, machines, held)
-	result := plan.Node(snapshot)
+	result := s.planner.Node(snapshot)
 	s.again = result.Again
 	s.checks.follow(result)
 	s.ports.follow(snapshot)
