@@ -15,6 +15,7 @@ import (
 	k8stesting "k8s.io/client-go/testing"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
+	"k8s.io/klog/v2"
 
 	"github.com/fairlead/fairlead/pkg/api/v1alpha1"
 	fairleadfake "github.com/fairlead/fairlead/pkg/generated/clientset/versioned/fake"
@@ -24,6 +25,8 @@ import (
 // BenchmarkOneMoreService gives one more Service its address and takes it back, among others that have theirs. The time is that
 // of the controller and of the fake API server.
 func BenchmarkOneMoreService(b *testing.B) {
+	klog.SetLogger(klog.Logger{}) // thousands of lines would bury the figures
+	b.Cleanup(klog.ClearLogger)
 	for _, others := range []int{10, 10_000} {
 		b.Run(fmt.Sprintf("others=%d", others), func(b *testing.B) {
 			bench := newBench(b)

@@ -8,7 +8,7 @@ import (
 	"github.com/fairlead/fairlead/pkg/model"
 )
 
-const benchBackends = 4
+const benchBackends = 10
 
 var benchSizes = []int{1000, 10000}
 

@@ -188,28 +188,60 @@ func BenchmarkElements(b *testing.B) {
 	}
 }
 
-func BenchmarkKernel(b *testing.B) {
-	for _, n := range []int{1000, 10000} {
-		s, less := benchState(n), benchState(n-1)
-		b.Run(fmt.Sprintf("unchanged/frontends=%d", n), func(b *testing.B) {
-			table, _ := realTable(b)
-			synced(b, table, s)
-			b.ReportAllocs()
-			for b.Loop() {
-				if synced(b, table, s) {
-					b.Fatal("a write")
-				}
-			}
-		})
-		b.Run(fmt.Sprintf("one/frontends=%d", n), func(b *testing.B) {
-			table, _ := realTable(b)
-			synced(b, table, s)
-			b.ReportAllocs()
-			for from, to := s, less; b.Loop(); from, to = to, from {
-				if err := table.Apply(b.Context(), from, to); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
+// benchRanges is one restricted frontend with n networks, of which no two are halves of one.
+func benchRanges(n int) State {
+	s := State{VIPs: addrs("10.0.0.100"), Frontends: []model.Frontend{web4}}
+	for i := range n {
+		network := netip.PrefixFrom(netip.AddrFrom4([4]byte{20, byte(i >> 8), byte(i), 0}), 25)
+		s.SourceRanges = append(s.SourceRanges, model.SourceRange{Frontend: web4, Prefix: network})
 	}
+	return s
+}
+
+// BenchmarkKernel measures what nft and a kernel take: all at once, a restart that finds nothing to do, and one change; of
+// frontends, and of the networks that may connect to one of them.
+func BenchmarkKernel(b *testing.B) {
+	for _, what := range []struct {
+		name  string
+		state func(int) State
+	}{{"frontends", benchState}, {"prefixes", benchRanges}} {
+		for _, n := range []int{1000, 10000} {
+			benchKernel(b, fmt.Sprintf("%s=%d", what.name, n), what.state(n), what.state(n-1))
+		}
+	}
+}
+
+func benchKernel(b *testing.B, name string, s, less State) {
+	b.Run("cold/"+name, func(b *testing.B) {
+		table, _ := realTable(b)
+		b.ReportAllocs()
+		for b.Loop() {
+			synced(b, table, s)
+			b.StopTimer()
+			if err := table.Delete(b.Context()); err != nil {
+				b.Fatal(err)
+			}
+			b.StartTimer()
+		}
+	})
+	b.Run("unchanged/"+name, func(b *testing.B) {
+		table, _ := realTable(b)
+		synced(b, table, s)
+		b.ReportAllocs()
+		for b.Loop() {
+			if synced(b, table, s) {
+				b.Fatal("a write")
+			}
+		}
+	})
+	b.Run("one/"+name, func(b *testing.B) {
+		table, _ := realTable(b)
+		synced(b, table, s)
+		b.ReportAllocs()
+		for from, to := s, less; b.Loop(); from, to = to, from {
+			if err := table.Apply(b.Context(), from, to); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }
