@@ -78,7 +78,7 @@ func TestHistoryDoesNotMatter(t *testing.T) {
 	w.pool("a", 0, "192.0.2.0/30", "2001:db8::/126")
 	w.poolWith("asked", func(s *v1alpha1.IPPoolSpec) { s.AutoAssign = new(bool) }, "198.51.100.0/30")
 	w.poolWith("others", func(s *v1alpha1.IPPoolSpec) { s.Namespaces = []string{"elsewhere"} }, "203.0.113.128/30")
-	w.start()
+	controller, _ := w.start()
 	for round := range 100 {
 		for _, i := range rand.New(rand.NewPCG(uint64(round), 5)).Perm(len(shuffled)) {
 			tc := shuffled[i]
@@ -101,6 +101,16 @@ func TestHistoryDoesNotMatter(t *testing.T) {
 			}
 			w.deleteService(svc.Name)
 			w.wantVIPs("")
+			w.eventually("the book", func() string { // which learns of it from the answer to the deletion
+				for name, families := range controller.book.usage() {
+					for family, usage := range families {
+						if usage.Allocated.Sign() != 0 {
+							return fmt.Sprintf("pool %s has given %s addresses of %s", name, usage.Allocated, family)
+						}
+					}
+				}
+				return ""
+			})
 		}
 	}
 }
