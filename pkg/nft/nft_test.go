@@ -141,6 +141,35 @@ func TestOfTwoSourcesOfABackendTheVIPWins(t *testing.T) {
 	}
 }
 
+func TestManyNetworksAreExchangedByWritingTheTableAnew(t *testing.T) {
+	table, count, fake := newFake()
+	exchanged := func(n int) (rebuilt bool) {
+		old, now := benchRanges(n), benchRanges(2*n)
+		now.SourceRanges = now.SourceRanges[n:]
+		synced(t, table, old)
+		if err := fake.Run(t.Context(), foreignElement(fake)); err != nil { // an element that no state of ours has
+			t.Fatal(err)
+		}
+		if err := table.Apply(t.Context(), old, now); err != nil {
+			t.Fatal(err)
+		}
+		rebuilt = !strings.Contains(fake.Dump(), "203.0.113.77")
+		if synced(t, table, now) == rebuilt {
+			t.Errorf("%d networks exchanged: rebuilt %v, and the table is not as wanted", n, rebuilt)
+		}
+		return rebuilt
+	}
+	if exchanged(maxNetworksLeaving) || !exchanged(maxNetworksLeaving+1) {
+		t.Errorf("want the table written anew from %d networks on, in one transaction; %d were run", maxNetworksLeaving+1, count.runs)
+	}
+}
+
+func foreignElement(fake *knftables.Fake) *knftables.Transaction {
+	tx := fake.NewTransaction()
+	tx.Add(&knftables.Element{Set: vips4, Key: []string{"203.0.113.77"}})
+	return tx
+}
+
 func TestNothingChangedNothingWritten(t *testing.T) {
 	table, count, _ := newFake()
 	synced(t, table, example)

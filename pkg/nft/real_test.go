@@ -245,3 +245,16 @@ func benchKernel(b *testing.B, name string, s, less State) {
 		}
 	})
 }
+
+// BenchmarkKernelExchange exchanges all networks of a frontend for others, as a list of source ranges that is kept elsewhere is.
+func BenchmarkKernelExchange(b *testing.B) {
+	table, _ := realTable(b)
+	states := [2]State{benchRanges(3000), benchRanges(6000)}
+	states[1].SourceRanges = states[1].SourceRanges[3000:]
+	synced(b, table, states[0])
+	for i := 0; b.Loop(); i++ {
+		if err := table.Apply(b.Context(), states[i%2], states[(i+1)%2]); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
