@@ -118,7 +118,7 @@ func TestForwardingThatCannotBeIsMasqueradedAndTold(t *testing.T) {
 
 func TestAServiceChoosesItsBackends(t *testing.T) {
 	s, ctx := connect(t)
-	name := poolWith(t, s, func(*v1alpha1.IPPoolSpec) {})
+	name := poolWith(t, s, func(spec *v1alpha1.IPPoolSpec) { spec.DrainSeconds = new(int32) }) // what is left goes at once
 	serve(t, s, "n2", "http:8080")
 	addresses := webAs(t, s, "chooses", func(svc *corev1.Service) {
 		svc.Annotations = map[string]string{
