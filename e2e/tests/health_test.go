@@ -74,21 +74,9 @@ func pair(t *testing.T, s *scenario.Scenario, name, listen string, port int32) [
 		})
 		must(t, err)
 	}
-	_, err := s.CreateService(ctx, scenario.Service(name, func(service *corev1.Service) {
+	return expose(t, s, scenario.Service(name, func(service *corev1.Service) {
 		service.Spec.Ports[0].TargetPort = intstr.FromInt32(port)
-	}))
-	must(t, err)
-	addresses, err := s.Addresses(ctx, name, 2)
-	must(t, err)
-	t.Cleanup(func() {
-		ctx := within(context.Background(), t)
-		must(t, s.Core.CoreV1().Services(scenario.Namespace).Delete(ctx, name, metav1.DeleteOptions{}))
-		for i := range 2 {
-			must(t, s.DeletePod(ctx, fmt.Sprintf("%s-%d", name, i+1)))
-		}
-		must(t, s.Gone(ctx, addresses...))
-	})
-	return addresses
+	}), 2, 2)
 }
 
 // podWeights are the weights of the pods of a pair at a port; below 0: the pod is no backend.

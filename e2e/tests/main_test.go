@@ -83,14 +83,22 @@ func webAs(t testing.TB, s *scenario.Scenario, name string, change func(*corev1.
 	t.Helper()
 	ctx := within(t.Context(), t)
 	must(t, s.AddWebPods(ctx, name, nodes...))
-	_, err := s.CreateService(ctx, scenario.Service(name, change))
+	return expose(t, s, scenario.Service(name, change), 2, len(nodes))
+}
+
+// expose makes a Service for pods that are there, named after it and numbered from 1, and returns its addresses, of which it
+// is to have so many. It ends with the test, and so do the pods; the test fails if anything is left.
+func expose(t testing.TB, s *scenario.Scenario, service *corev1.Service, families, pods int) []netip.Addr {
+	t.Helper()
+	ctx, name := within(t.Context(), t), service.Name
+	_, err := s.CreateService(ctx, service)
 	must(t, err)
-	addresses, err := s.Addresses(ctx, name, 2)
+	addresses, err := s.Addresses(ctx, name, families)
 	must(t, err)
 	t.Cleanup(func() {
 		ctx := within(context.Background(), t)
 		must(t, s.Core.CoreV1().Services(scenario.Namespace).Delete(ctx, name, metav1.DeleteOptions{}))
-		for i := range nodes {
+		for i := range pods {
 			must(t, s.DeletePod(ctx, fmt.Sprintf("%s-%d", name, i+1)))
 		}
 		must(t, s.Gone(ctx, addresses...))

@@ -1,13 +1,11 @@
 package tests
 
 import (
-	"context"
 	"fmt"
 	"net/netip"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/fairlead/fairlead/e2e/cluster"
@@ -35,25 +33,13 @@ func everyProtocol(t *testing.T, s *scenario.Scenario, name string, nodes ...str
 		})
 		must(t, err)
 	}
-	_, err := s.CreateService(ctx, scenario.Service(name, func(service *corev1.Service) {
+	return expose(t, s, scenario.Service(name, func(service *corev1.Service) {
 		for _, p := range ports[1:] {
 			service.Spec.Ports = append(service.Spec.Ports, corev1.ServicePort{
 				Name: p.scheme, Protocol: p.protocol, Port: p.port, TargetPort: intstr.FromInt32(p.port),
 			})
 		}
-	}))
-	must(t, err)
-	addresses, err := s.Addresses(ctx, name, families(t, s))
-	must(t, err)
-	t.Cleanup(func() {
-		ctx := within(context.Background(), t)
-		must(t, s.Core.CoreV1().Services(scenario.Namespace).Delete(ctx, name, metav1.DeleteOptions{}))
-		for i := range nodes {
-			must(t, s.DeletePod(ctx, fmt.Sprintf("%s-%d", name, i+1)))
-		}
-		must(t, s.Gone(ctx, addresses...))
-	})
-	return addresses
+	}), families(t, s), len(nodes))
 }
 
 // families is how many address families the cluster has.

@@ -73,6 +73,16 @@ func (f *Fake) Server(frontend model.Frontend) (model.Server, bool, error) {
 	return copyOf(s), ok, nil
 }
 
+// Frontends is that of Kernel.
+func (f *Fake) Frontends() ([]model.Frontend, error) {
+	servers, err := f.Servers()
+	frontends := make([]model.Frontend, 0, len(servers))
+	for _, server := range servers {
+		frontends = append(frontends, server.Frontend)
+	}
+	return frontends, err
+}
+
 // Close is that of Kernel.
 func (f *Fake) Close() {}
 
