@@ -45,6 +45,7 @@ func TestAPortScanFindsOnlyTheFrontends(t *testing.T) {
 	other, err := s.Core.CoreV1().Services(scenario.Namespace).Get(ctx, "other", metav1.GetOptions{})
 	must(t, err)
 	const sshd, kubelet, speaker, datagrams = 22, 10250, 7473, 10255
+	const patient = "10s"
 	nodePort := uint16(other.Spec.Ports[0].NodePort)
 	listening := map[string]bool{}
 	for _, addr := range addresses {
@@ -60,11 +61,12 @@ func TestAPortScanFindsOnlyTheFrontends(t *testing.T) {
 		own := nodeAddress(t, s, holder, addr.Is4())
 		answers(t, s, "client", own, int(nodePort))
 		tcp := []uint16{sshd, speaker, kubelet, nodePort}
-		found := scanned(t, s, own, "--ports", numbers(tcp))
+		found := scanned(t, s, own, "--timeout", patient, "--ports", numbers(tcp))
 		if want := slices.Sorted(slices.Values(tcp)); !slices.Equal(found.Open, want) {
 			t.Fatalf("at node %s's own address %s are open %v, not %v", holder, own, found.Open, want)
 		}
-		if found := scanned(t, s, own, "--protocol", "udp", "--ports", numbers([]uint16{datagrams})); len(found.Open) != 1 {
+		found = scanned(t, s, own, "--timeout", patient, "--protocol", "udp", "--ports", numbers([]uint16{datagrams}))
+		if len(found.Open) != 1 {
 			t.Fatalf("UDP port %d of %s is not open", datagrams, own)
 		}
 
@@ -72,10 +74,16 @@ func TestAPortScanFindsOnlyTheFrontends(t *testing.T) {
 		found = scanned(t, s, addr)
 		t.Logf("%s: of 65535 TCP ports open are %v, %d refused, %d silent, in %v", addr, found.Open, found.Refused, found.Silent,
 			time.Since(started).Round(100*time.Millisecond))
-		if want := []uint16{80, 9000}; !slices.Equal(found.Open, want) {
+		// Among tens of thousands of connections an open port may be late: that only these are open is what the scan says.
+		want := []uint16{80, 9000}
+		if slices.ContainsFunc(found.Open, func(port uint16) bool { return !slices.Contains(want, port) }) {
+			t.Errorf("TCP ports %v of VIP %s are open, not %v alone", found.Open, addr, want)
+		}
+		if found = scanned(t, s, addr, "--timeout", patient, "--ports", numbers(want)); !slices.Equal(found.Open, want) {
 			t.Errorf("TCP ports %v of VIP %s are open, not %v", found.Open, addr, want)
 		}
-		found = scanned(t, s, addr, "--protocol", "udp", "--ports", numbers([]uint16{53, 123, 161, 9000, datagrams, nodePort}))
+		found = scanned(t, s, addr, "--timeout", patient, "--protocol", "udp",
+			"--ports", numbers([]uint16{53, 123, 161, 9000, datagrams, nodePort}))
 		if want := []uint16{9000}; !slices.Equal(found.Open, want) {
 			t.Errorf("UDP ports %v of VIP %s are open, not %v", found.Open, addr, want)
 		}
