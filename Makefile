@@ -94,7 +94,7 @@ bench-scale: setup
 	FAIRLEAD_E2E=1 FAIRLEAD_SCALE=$(SCALE) $(GO) test -count=1 -timeout 60m \
 	  -exec "$(CURDIR)/bin/lab run --nodes 1 --kube-proxy none --" -run '^$$' -bench TenThousand -benchtime 1x ./e2e/tests
 
-# Two thousand random schedules of faults over the election, five hundred plays against the controller; make test plays forty
+# Two thousand random schedules of faults over the election, five hundred plays against the controller; make test plays twenty
 # and twelve.
 .PHONY: soak
 soak:

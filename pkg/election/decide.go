@@ -2,6 +2,7 @@ package election
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -11,10 +12,11 @@ import (
 func Decide(now Instant, timing Timing, view View) Decision {
 	d := decider{now: now, timing: timing, view: view, wake: now.Add(timing.IdleRenewEvery)}
 	d.owned = claimsByNode(view.Claims)
-	d.alive = d.livingNodes()
-	d.hold()
+	d.judge()
+	d.confirm()
 	d.revokeTheDead()
-	d.claimTheFree()
+	d.place()
+	d.hold()
 	d.deleteTheUseless()
 	d.renew()
 	d.out.Alive, d.out.Wake = d.alive, d.wake
@@ -22,13 +24,16 @@ func Decide(now Instant, timing Timing, view View) Decision {
 }
 
 type decider struct {
-	now    Instant
-	timing Timing
-	view   View
-	owned  map[string]Instant // nodes whose current incarnation owns claims, and when the newest was seen
-	alive  map[string]bool    // nodes whose speakers live, this one among them
-	out    Decision
-	wake   Instant
+	now      Instant
+	timing   Timing
+	view     View
+	owned    map[string]Instant // nodes whose current incarnation owns claims, and when the newest was seen
+	leased   int                // how many speakers have a heartbeat that is not too old, this one among them
+	majority bool               // this speaker reaches more than half of them
+	alive    map[string]bool    // nodes whose speakers live, this one among them
+	leaving  map[string]bool    // VIPs of this node that another one is to have
+	out      Decision
+	wake     Instant
 }
 
 // wakeAt notes an instant at which the decision may change.
@@ -48,44 +53,53 @@ func claimsByNode(claims map[string]Claim) map[string]Instant {
 	return owned
 }
 
-// expiry is when a peer counts as dead if its heartbeat does not change. A peer that just claimed renews at the same time,
-// so its heartbeat is given TTake from the claim on.
-func (d *decider) expiry(peer Peer) Instant {
-	if claimed, owns := d.owned[peer.Node]; owns {
-		return max(peer.VersionSeen, claimed).Add(d.timing.TTake)
-	}
-	return peer.VersionSeen.Add(d.timing.IdleExpiry)
-}
-
-func (d *decider) livingNodes() map[string]bool {
-	alive := map[string]bool{d.view.Self.Node: true}
-	for node, peer := range d.view.Peers {
-		if peer.Epoch == "" || peer.Version == "" {
-			continue
-		}
-		if expiry := d.expiry(peer); d.now < expiry {
-			alive[node] = true
-			d.wakeAt(expiry)
-		}
-	}
-	return alive
-}
-
-// hold lists the VIPs that this node may announce: claimed by this incarnation, which renewed less than TSelf ago.
-func (d *decider) hold() {
+// confirm finds out until when this node may announce what it claimed: TSelf from its last renewal on, or as long as it may
+// hold on without one.
+func (d *decider) confirm() {
 	if !d.view.Registered {
 		return
 	}
-	d.out.Until = d.view.Renewed.Add(d.timing.TSelf)
-	if d.now >= d.out.Until {
+	own := d.view.Renewed.Add(d.timing.TSelf)
+	d.out.Until = own
+	if before := max(own, d.view.Until); d.now < before { // a right that has ended is not taken up again
+		d.out.Until = max(before, d.holdOn())
+	}
+	d.out.Unconfirmed = d.out.Until > own
+	d.wakeAt(own)
+	d.wakeAt(d.out.Until)
+	d.ask()
+}
+
+// lapsed reports whether this node may announce nothing.
+func (d *decider) lapsed() bool { return !d.view.Registered || d.now >= d.out.Until }
+
+// confirmed reports whether this node's right stands by its own renewal.
+func (d *decider) confirmed() bool {
+	return !d.lapsed() && !d.out.Unconfirmed
+}
+
+// hold lists the VIPs that this node should have.
+func (d *decider) hold() {
+	if d.lapsed() {
 		return
 	}
-	d.wakeAt(d.out.Until)
 	for _, vip := range d.view.VIPs {
-		if d.mine(vip.Name) && !d.mustLeave(vip) {
+		handed := d.handed(vip) || slices.ContainsFunc(d.out.Hand, func(m Move) bool { return m.VIP == vip.Name })
+		if handed || d.mine(vip.Name) && d.keeps(vip) {
 			d.out.Hold = append(d.out.Hold, vip.Name)
 		}
+		if handed {
+			d.out.Leaving = append(d.out.Leaving, vip.Name)
+		}
 	}
+}
+
+// keeps reports whether this node goes on with a VIP that it owns: it may hold it, or another is about to get it.
+func (d *decider) keeps(vip VIP) bool {
+	if d.out.Unconfirmed && d.view.Contested[vip.Name] {
+		return false
+	}
+	return !d.mustLeave(vip) || d.leaving[vip.Name]
 }
 
 func (d *decider) mine(vip string) bool {
@@ -93,27 +107,28 @@ func (d *decider) mine(vip string) bool {
 	return ok && claim.Owner == d.view.Self && claim.Owner.Epoch != ""
 }
 
-// mustLeave reports whether this node has to give up a VIP that it owns: it is no candidate any more.
+// mustLeave reports whether this node has to give up a VIP that it owns: it is no candidate any more, or it ends.
 func (d *decider) mustLeave(vip VIP) bool {
-	return !slices.Contains(vip.Candidates, d.view.Self.Node)
+	return d.view.Ending || !slices.Contains(vip.Candidates, d.view.Self.Node)
 }
 
 // revokeTheDead revokes the heartbeats of dead owners. Those who could are ordered, so that mostly one of them does.
 func (d *decider) revokeTheDead() {
-	if !d.view.Registered {
-		return
+	if !d.view.Registered || d.view.Ending || d.view.Failed > d.view.Renewed {
+		return // while the API server does not answer, no heartbeat is seen to change
 	}
 	for node, peer := range d.view.Peers {
 		if _, owns := d.owned[node]; !owns || peer.Epoch == "" || peer.Version == "" || d.alive[node] {
 			continue
 		}
-		at := d.expiry(peer).Add(time.Duration(d.rank(node)) * d.timing.RevokeDelay)
+		death, reason := d.death(peer)
+		at := death.Add(time.Duration(d.rank(node)) * d.timing.RevokeDelay)
 		if d.now >= at {
-			d.out.Revoke = append(d.out.Revoke, peer)
+			d.out.Revoke = append(d.out.Revoke, Revocation{Peer: peer, Reason: reason})
 		}
 		d.wakeAt(at)
 	}
-	slices.SortFunc(d.out.Revoke, func(a, b Peer) int { return cmp.Compare(a.Node, b.Node) })
+	slices.SortFunc(d.out.Revoke, func(a, b Revocation) int { return cmp.Compare(a.Node, b.Node) })
 }
 
 // rank is this node's place among the living ones in the order for a key.
@@ -121,34 +136,47 @@ func (d *decider) rank(key string) int {
 	return slices.Index(ordered(key, slices.Collect(maps.Keys(d.alive))), d.view.Self.Node)
 }
 
-// claimTheFree claims the VIPs that nobody owns and that are placed here, or that the candidates before this node left.
-func (d *decider) claimTheFree() {
+// place gives the VIPs of this node that another should have to that one, and claims those that nobody owns and that are
+// placed here, or that the candidates before this node left.
+func (d *decider) place() {
+	d.leaving = map[string]bool{}
 	if !d.view.Registered {
 		return
 	}
 	place := newPlacement(d.view.VIPs, d.alive)
-	var free []VIP
+	var free, leaving []VIP
 	for _, vip := range d.view.VIPs {
 		owner, owned := d.ownerOf(vip.Name)
 		switch {
+		case d.mine(vip.Name) && (d.mustLeave(vip) || d.wanted(vip)):
+			leaving = append(leaving, vip)
+		case d.mine(vip.Name) && d.handed(vip):
+			// It was to go and stays after all: nobody knows what became of the request until another one is answered.
+			place.add(owner)
+			d.out.Claim = append(d.out.Claim, Move{VIP: vip.Name, To: d.view.Self})
 		case owned:
 			place.add(owner)
 		case owner == d.view.Self.Node && !d.mustLeave(vip):
 			place.add(owner)
-			d.out.Claim = append(d.out.Claim, vip.Name)
+			d.out.Claim = append(d.out.Claim, Move{VIP: vip.Name, To: d.view.Self, Reason: "it held it before"})
 		default:
 			free = append(free, vip)
 		}
 	}
+	for _, vip := range leaving {
+		d.hand(vip, place)
+	}
+	if d.view.Ending {
+		return
+	}
 	for _, vip := range free {
-		order := place.assign(vip)
-		rank := slices.Index(order, d.view.Self.Node)
+		rank := slices.Index(place.assign(vip), d.view.Self.Node)
 		if rank < 0 {
 			continue
 		}
 		at := d.freeSince(vip).Add(time.Duration(rank) * d.timing.StepDelay)
 		if d.now >= at {
-			d.out.Claim = append(d.out.Claim, vip.Name)
+			d.out.Claim = append(d.out.Claim, Move{VIP: vip.Name, To: d.view.Self, Reason: d.whyFree(vip.Name)})
 		}
 		d.wakeAt(at)
 	}
@@ -203,13 +231,24 @@ func (d *decider) freeSince(vip VIP) Instant {
 	return since
 }
 
-// deleteTheUseless deletes claims of this node that it must leave, and claims of VIPs that are gone: the owner deletes its
-// own, one of the living those that nobody can.
+func (d *decider) whyFree(vip string) string {
+	owner := d.view.Claims[vip].Owner
+	if owner.Node == "" {
+		return "nobody held it"
+	}
+	if reason := d.view.Peers[owner.Node].RevokedFor; reason != "" {
+		return reason
+	}
+	return fmt.Sprintf("node %s gave up its epoch %s", owner.Node, owner.Epoch)
+}
+
+// deleteTheUseless deletes claims of this node that it must leave and nobody else can have, and claims of VIPs that are gone:
+// the owner deletes its own, one of the living those that nobody can.
 func (d *decider) deleteTheUseless() {
 	exists := map[string]bool{}
 	for _, vip := range d.view.VIPs {
 		exists[vip.Name] = true
-		if d.mine(vip.Name) && d.mustLeave(vip) {
+		if d.mine(vip.Name) && d.mustLeave(vip) && !d.leaving[vip.Name] {
 			d.out.Delete = append(d.out.Delete, vip.Name)
 		}
 	}
@@ -218,7 +257,7 @@ func (d *decider) deleteTheUseless() {
 			continue
 		}
 		_, owned := d.ownerOf(name)
-		if d.mine(name) || (!owned && d.rank(name) == 0) {
+		if d.mine(name) || (!owned && !d.view.Ending && d.rank(name) == 0) {
 			d.out.Delete = append(d.out.Delete, name)
 		}
 	}
@@ -231,8 +270,12 @@ func (d *decider) renew() {
 	if _, owns := d.owned[d.view.Self.Node]; owns || len(d.out.Claim) > 0 {
 		every = d.timing.RenewEvery
 	}
-	if !d.view.Registered {
+	if !d.view.Registered || d.view.Failed > d.view.Renewed {
 		every = d.timing.RenewEvery
+	}
+	if _, _, answered := d.lacking(); answered && d.out.Unconfirmed {
+		every = d.timing.AskEvery // it is back: a request that got no answer would get none
+		d.out.Retry = d.now >= d.view.Attempted.Add(every)
 	}
 	at := d.view.Attempted.Add(every)
 	d.out.Renew = d.now >= at

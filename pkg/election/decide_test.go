@@ -3,6 +3,7 @@ package election
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -30,7 +31,7 @@ func scene() View {
 }
 
 func TestDecide(t *testing.T) {
-	type outcome struct{ Hold, Revoke, Claim, Delete string }
+	type outcome struct{ Hold, Leaving, Revoke, Claim, Hand, Delete string }
 	for name, test := range map[string]struct {
 		change func(*View)
 		now    Instant
@@ -82,9 +83,47 @@ func TestDecide(t *testing.T) {
 			change: func(v *View) { v.Claims["10.0.0.1"] = Claim{Owner: Owner{"a", "0"}, Version: "1", Seen: 20 * second} },
 			want:   outcome{Claim: "[10.0.0.1]"},
 		},
-		"a VIP for which this node is no candidate is let go": {
-			change: func(v *View) { v.VIPs[0].Candidates = []string{"b", "c"} },
+		"a VIP for which this node is no candidate is held until another has the claim": {
+			change: func(v *View) { v.VIPs[0].Candidates = []string{"c"} },
+			want:   outcome{Hold: "[10.0.0.1]", Leaving: "[10.0.0.1]", Hand: "[10.0.0.1 to c/1]"},
+		},
+		"then it is held without a word until that one announces it": {
+			change: func(v *View) {
+				v.VIPs[0].Holder = "a"
+				v.Claims["10.0.0.1"] = Claim{Owner: Owner{"c", "1"}, Version: "3", Seen: 100 * second}
+				v.Handed = map[string]Handing{"10.0.0.1": {To: Owner{"c", "1"}, At: 99 * second}}
+			},
+			want: outcome{Hold: "[10.0.0.1]", Leaving: "[10.0.0.1]"},
+		},
+		"which it does": {
+			change: func(v *View) {
+				v.VIPs[0].Holder = "c"
+				v.Claims["10.0.0.1"] = Claim{Owner: Owner{"c", "1"}, Version: "3", Seen: 100 * second}
+				v.Handed = map[string]Handing{"10.0.0.1": {To: Owner{"c", "1"}, At: 99 * second}}
+			},
+		},
+		"or for HandLimit": {
+			change: func(v *View) {
+				v.VIPs[0].Holder = "a"
+				v.Claims["10.0.0.1"] = Claim{Owner: Owner{"c", "1"}, Version: "3", Seen: 100 * second}
+				v.Handed = map[string]Handing{"10.0.0.1": {To: Owner{"c", "1"}, At: 97 * second}}
+			},
+		},
+		"a VIP that no living node can hold is let go": {
+			change: func(v *View) { v.VIPs[0].Candidates = nil },
 			want:   outcome{Delete: "[10.0.0.1]"},
+		},
+		"one that somebody wants elsewhere is handed to that node": {
+			change: func(v *View) { v.VIPs[0].MoveTo = "b" },
+			want:   outcome{Hold: "[10.0.0.1]", Leaving: "[10.0.0.1]", Hand: "[10.0.0.1 to b/1]"},
+		},
+		"but not to one that may not hold it": {
+			change: func(v *View) { v.VIPs[0].MoveTo = "b"; v.VIPs[0].Candidates = []string{"a", "c"} },
+			want:   outcome{Hold: "[10.0.0.1]"},
+		},
+		"a speaker that ends hands over all": {
+			change: func(v *View) { v.Ending = true; delete(v.Peers, "c") },
+			want:   outcome{Hold: "[10.0.0.1]", Leaving: "[10.0.0.1]", Hand: "[10.0.0.1 to b/1]"},
 		},
 		"the claim of a VIP that is gone is deleted by its owner": {
 			change: func(v *View) { v.VIPs = v.VIPs[1:] },
@@ -105,7 +144,10 @@ func TestDecide(t *testing.T) {
 				now = 100 * second
 			}
 			d := Decide(now, DefaultTiming(), view)
-			got := outcome{Hold: list(d.Hold), Claim: list(d.Claim), Delete: list(d.Delete)}
+			got := outcome{Hold: list(d.Hold), Leaving: list(d.Leaving), Hand: given(d.Hand), Delete: list(d.Delete)}
+			for _, move := range d.Claim {
+				got.Claim = list(append(strings.Fields(strings.Trim(got.Claim, "[]")), move.VIP))
+			}
 			if len(d.Revoke) > 0 {
 				got.Revoke = fmt.Sprintf("[%s %s]", d.Revoke[0].Node, d.Revoke[0].Version)
 			}
@@ -117,6 +159,14 @@ func TestDecide(t *testing.T) {
 			}
 		})
 	}
+}
+
+func given(moves []Move) string {
+	var out []string
+	for _, move := range moves {
+		out = append(out, fmt.Sprintf("%s to %s/%s", move.VIP, move.To.Node, move.To.Epoch))
+	}
+	return list(out)
 }
 
 func stale(p Peer, seen Instant) Peer { p.VersionSeen = seen; return p }
@@ -166,7 +216,8 @@ func TestPlacement(t *testing.T) {
 				view.Peers[peer] = Peer{Owner: Owner{peer, "1"}, Version: "1", VersionSeen: 99 * second}
 			}
 		}
-		for _, vip := range Decide(100*second, DefaultTiming(), view).Claim {
+		for _, move := range Decide(100*second, DefaultTiming(), view).Claim {
+			vip := move.VIP
 			if other, twice := claimed[vip]; twice {
 				t.Errorf("%s is placed on %s and %s", vip, other, node)
 			}

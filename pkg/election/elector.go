@@ -1,10 +1,12 @@
 package election
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -28,6 +30,10 @@ type Config struct {
 	Timing Timing
 	// Clock is BootTime outside tests.
 	Clock func() Instant
+	// Policy is Hold if empty.
+	Policy Policy
+	// Ask asks the peers whether the API server answers them: see SetReach. It must not block. May be nil.
+	Ask func()
 	// Notify is called, from any goroutine, when what Status tells has changed.
 	Notify func()
 	// Transform trims Leases before they are kept; may be nil.
@@ -54,19 +60,22 @@ type Elector struct {
 	deleted   map[string]uint64                // version at which this speaker deleted a Lease, until the watch tells
 	bound     map[string]bool                  // nil until the datapath reported
 	busy      map[string]bool
+	giveUp    context.CancelFunc // ends the renewal under way
 	failedAt  map[string]Instant
 	settled   bool
 	offered   bool // VIPs were set from a settled status
 	alive     map[string]bool
-	hold      []string
-	until     Instant
+	status    Status
 }
 
 // Status is what an Elector has found out.
 type Status struct {
-	// Hold names the VIPs that this node has the right to announce, in order; the right lasts until Until.
-	Hold  []string
-	Until Instant
+	// Hold names the VIPs that this node should have until Until, in order. Those of Leaving it may not announce.
+	Hold    []string
+	Leaving []string
+	Until   Instant
+	// Unconfirmed says that the API server does not answer and the policy Hold keeps the VIPs.
+	Unconfirmed bool
 	// Settled is true once this speaker took part: until then Hold is empty for want of knowledge.
 	Settled bool
 	// Speakers are the infos of all living speakers by node, this one's too.
@@ -95,7 +104,10 @@ func New(config Config) *Elector {
 		busy:     map[string]bool{},
 		failedAt: map[string]Instant{},
 	}
-	e.view = View{Self: Owner{Node: config.Node}, Peers: map[string]Peer{}, Claims: map[string]Claim{}}
+	e.view = View{
+		Self: Owner{Node: config.Node}, Peers: map[string]Peer{}, Claims: map[string]Claim{},
+		Policy: cmp.Or(config.Policy, Hold), Contested: map[string]bool{}, Handed: map[string]Handing{},
+	}
 	return e
 }
 
@@ -141,8 +153,13 @@ func (e *Elector) step(ctx context.Context) time.Duration {
 		return e.config.Timing.RenewEvery
 	}
 	now := e.config.Clock()
+	e.forgetHanded(now)
 	decision := Decide(now, e.config.Timing, e.view)
-	e.setHold(decision.Hold, decision.Until)
+	e.setHold(decision)
+	if decision.Ask && e.config.Ask != nil {
+		e.view.Asked = now
+		e.config.Ask()
+	}
 	if !maps.Equal(e.alive, decision.Alive) {
 		e.alive = decision.Alive
 		e.config.Notify()
@@ -155,17 +172,20 @@ func (e *Elector) step(ctx context.Context) time.Duration {
 	start := func(key string, write func(context.Context) error) {
 		wake = min(wake, e.start(ctx, now, key, write))
 	}
+	if decision.Retry && e.busy[keyRenew] {
+		e.giveUp()
+	}
 	if decision.Renew {
 		start(keyRenew, e.renew)
 	}
-	for _, peer := range decision.Revoke {
-		start(HeartbeatName(peer.Node), func(ctx context.Context) error { return e.revoke(ctx, peer) })
+	for _, revocation := range decision.Revoke {
+		start(HeartbeatName(revocation.Node), func(ctx context.Context) error { return e.revoke(ctx, revocation) })
 	}
 	if !e.offered {
 		decision.Claim = nil
 	}
-	for _, vip := range decision.Claim {
-		start(ClaimName(vip), func(ctx context.Context) error { return e.claim(ctx, vip) })
+	for _, move := range slices.Concat(decision.Claim, decision.Hand) {
+		start(ClaimName(move.VIP), func(ctx context.Context) error { return e.claim(ctx, move) })
 	}
 	for _, vip := range decision.Delete {
 		if e.bound != nil && !e.bound[vip] {
@@ -173,6 +193,14 @@ func (e *Elector) step(ctx context.Context) time.Duration {
 		}
 	}
 	return wake
+}
+
+// forgetHanded forgets what was given away and has gone.
+func (e *Elector) forgetHanded(now Instant) {
+	maps.DeleteFunc(e.view.Handed, func(vip string, h Handing) bool {
+		owner := e.view.Claims[vip].Owner
+		return owner != e.view.Self && (owner != h.To || now > h.At.Add(e.config.Timing.HandLimit))
+	})
 }
 
 // start runs an API write unless one of the same key is under way or failed a moment ago; it returns when to look again.
@@ -186,26 +214,29 @@ func (e *Elector) start(ctx context.Context, now Instant, key string, write func
 		}
 	}
 	e.busy[key] = true
+	// A request that takes longer than TSelf could give no right any more.
+	limited, cancel := context.WithTimeout(ctx, e.config.Timing.TSelf)
 	if key == keyRenew {
-		e.view.Attempted = now
+		e.view.Attempted, e.giveUp = now, cancel
 	}
 	e.work.Go(func() {
 		if key != keyRenew {
 			e.slots <- struct{}{}
 			defer func() { <-e.slots }()
 		}
-		// A request that takes longer than TSelf could give no right any more.
-		limited, cancel := context.WithTimeout(ctx, e.config.Timing.TSelf)
 		err := write(limited)
 		cancel()
-		e.finish(ctx, key, err)
+		e.finish(ctx, key, now, err)
 	})
 	return e.config.Timing.IdleRenewEvery
 }
 
-func (e *Elector) finish(ctx context.Context, key string, err error) {
+func (e *Elector) finish(ctx context.Context, key string, started Instant, err error) {
 	e.config.Metrics.wrote(key, err)
 	e.mu.Lock()
+	if key == keyRenew || strings.HasPrefix(key, heartbeatPrefix) {
+		e.unanswered(started, err)
+	}
 	delete(e.busy, key)
 	delete(e.failedAt, key)
 	if err != nil {
@@ -230,9 +261,11 @@ func (e *Elector) wakeUp() {
 }
 
 // setHold stores what Decide allows and tells the speaker if it changed. It is called with the lock held.
-func (e *Elector) setHold(hold []string, until Instant) {
-	changed := !slices.Equal(e.hold, hold)
-	e.hold, e.until = hold, until
+func (e *Elector) setHold(decision Decision) {
+	changed := !slices.Equal(e.status.Hold, decision.Hold) || !slices.Equal(e.status.Leaving, decision.Leaving) ||
+		e.status.Unconfirmed != decision.Unconfirmed
+	e.status.Hold, e.status.Leaving, e.status.Unconfirmed = decision.Hold, decision.Leaving, decision.Unconfirmed
+	e.status.Until, e.view.Until = decision.Until, decision.Until
 	if changed {
 		e.config.Notify()
 	}
@@ -258,7 +291,7 @@ func (e *Elector) SetVIPs(vips []VIP, from Status) {
 		if at, known := seen[vips[i].Name]; known {
 			vips[i].Seen = at
 		}
-		changed = changed || vips[i].Name != e.view.VIPs[i].Name || !slices.Equal(vips[i].Candidates, e.view.VIPs[i].Candidates)
+		changed = changed || !vips[i].equal(e.view.VIPs[i])
 	}
 	if changed {
 		e.view.VIPs = vips
@@ -290,7 +323,8 @@ func (e *Elector) SetBound(bound map[string]bool) {
 func (e *Elector) Status() Status {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	status := Status{Hold: e.hold, Until: e.until, Settled: e.settled, Speakers: map[string]Info{}}
+	status := e.status
+	status.Settled, status.Speakers = e.settled, map[string]Info{}
 	for node, info := range e.infos {
 		if e.alive[node] {
 			status.Speakers[node] = info
@@ -302,9 +336,9 @@ func (e *Elector) Status() Status {
 	return status
 }
 
-// Until is when the right to announce any VIP lapses, unless a renewal succeeds before.
+// Until is when the right to announce any VIP lapses, unless it is prolonged before.
 func (e *Elector) Until() Instant {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.until
+	return e.status.Until
 }

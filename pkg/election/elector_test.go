@@ -163,7 +163,7 @@ func TestARevokedSpeakerLosesItsRightAndComesBackWithANewEpoch(t *testing.T) {
 			t.Fatal(err)
 		}
 		epoch = parseOwner(lease.Spec.HolderIdentity).Epoch
-		revoke(lease, "b")
+		revoke(lease, "b", "a test")
 		_, err = leases.Update(context.Background(), lease, metav1.UpdateOptions{})
 		return err == nil
 	})

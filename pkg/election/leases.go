@@ -26,6 +26,13 @@ const (
 	annotationSpeaker   = v1alpha1.GroupName + "/speaker"
 	annotationRevokedBy = v1alpha1.GroupName + "/revoked-by"
 	annotationRevoked   = v1alpha1.GroupName + "/revoked-epoch"
+	// annotationGrace is how long the others shall wait for a speaker that restarts, as Go writes durations.
+	annotationGrace = v1alpha1.GroupName + "/restarts-within"
+
+	// AnnotationReason is why a claim changed hands last, or a heartbeat was revoked.
+	AnnotationReason = v1alpha1.GroupName + "/reason"
+	// AnnotationPrevious is the node that had a claim before.
+	AnnotationPrevious = v1alpha1.GroupName + "/previous"
 
 	heartbeatPrefix = "speaker-"
 	claimPrefix     = "vip-"
@@ -100,25 +107,51 @@ func heartbeat(lease *coordinationv1.Lease, owner Owner, info Info, lasts time.D
 	lease.Annotations[annotationSpeaker] = info.encode()
 	delete(lease.Annotations, annotationRevokedBy)
 	delete(lease.Annotations, annotationRevoked)
+	delete(lease.Annotations, AnnotationReason)
+	delete(lease.Annotations, annotationGrace)
 	seconds := int32(lasts / time.Second)
 	lease.Spec.LeaseDurationSeconds = &seconds
 	lease.Spec.RenewTime = &now
 	transfer(lease, owner, now)
 }
 
+// restarting marks a heartbeat Lease as that of a speaker whose next process comes soon.
+func restarting(lease *coordinationv1.Lease, grace time.Duration) {
+	lease.Annotations[annotationGrace] = grace.String()
+	seconds := int32(grace / time.Second)
+	lease.Spec.LeaseDurationSeconds = &seconds
+}
+
+// grace is how long the speaker of a heartbeat Lease asks to be waited for.
+func grace(lease *coordinationv1.Lease) time.Duration {
+	duration, err := time.ParseDuration(lease.Annotations[annotationGrace])
+	if err != nil || lease.Spec.HolderIdentity == nil {
+		return 0
+	}
+	return max(duration, 0)
+}
+
 // claim fills in a claim Lease.
-func claim(lease *coordinationv1.Lease, vip string, owner Owner, now metav1.MicroTime) {
-	lease.Name = ClaimName(vip)
+func claim(lease *coordinationv1.Lease, move Move, now metav1.MicroTime) {
+	lease.Name = ClaimName(move.VIP)
 	setLabel(lease, KindClaim)
-	transfer(lease, owner, now)
+	if lease.Annotations == nil {
+		lease.Annotations = map[string]string{}
+	}
+	if previous := parseOwner(lease.Spec.HolderIdentity).Node; previous != move.To.Node {
+		lease.Annotations[AnnotationPrevious] = previous
+		lease.Annotations[AnnotationReason] = move.Reason
+	}
+	transfer(lease, move.To, now)
 }
 
 // revoke empties a heartbeat Lease of its holder.
-func revoke(lease *coordinationv1.Lease, by string) {
+func revoke(lease *coordinationv1.Lease, by, reason string) {
 	if lease.Annotations == nil {
 		lease.Annotations = map[string]string{}
 	}
 	lease.Annotations[annotationRevokedBy] = by
+	lease.Annotations[AnnotationReason] = reason
 	lease.Annotations[annotationRevoked] = parseOwner(lease.Spec.HolderIdentity).Epoch
 	lease.Spec.HolderIdentity = nil
 }

@@ -55,7 +55,7 @@ func (e *Elector) deregister() {
 	e.view.Self.Epoch = ""
 	e.view.Attempted = 0
 	e.config.Metrics.revoked()
-	e.setHold(nil, 0)
+	e.setHold(Decision{})
 	e.wakeUp()
 }
 
@@ -66,6 +66,7 @@ func (e *Elector) observePeer(node string, lease *coordinationv1.Lease) {
 	old, known := e.view.Peers[node]
 	peer := Peer{
 		Owner: Owner{Node: node, Epoch: owner.Epoch}, Revoked: lease.Annotations[annotationRevoked],
+		RevokedFor: lease.Annotations[AnnotationReason], Grace: grace(lease),
 		Version: lease.ResourceVersion, VersionSeen: now, EpochSeen: now,
 	}
 	back := known && now.Sub(old.VersionSeen) > e.config.Timing.TTake
@@ -83,7 +84,7 @@ func (e *Elector) observePeer(node string, lease *coordinationv1.Lease) {
 	if changed {
 		e.config.Notify()
 	}
-	if changed || back {
+	if changed || back || old.Grace != peer.Grace {
 		e.wakeUp()
 	}
 }

@@ -6,11 +6,20 @@
 // successful renewal, and others take a VIP only after they saw the owner's heartbeat unchanged for TTake and revoked it by
 // compare-and-swap on the version they saw. Times that other machines recorded are never read.
 //
+// Two things trade some of that for availability, and can be turned off. What the speakers' own network tells of a dead peer
+// lets others revoke its heartbeat at once: the Lease stays the only arbiter of who is next, and if the peer lived after all,
+// cut off from everybody, both announce for TSelf at most. And under the policy Hold a holder keeps its VIPs while the API
+// server answers neither it nor those it reaches.
+//
 // Elector is the edge: it keeps the view from Lease informers and carries out what Decide says. The package never touches
-// the datapath, and it does not promise that a VIP has a holder: while the API server is out of reach, rights lapse.
+// the datapath.
 package election
 
-import "time"
+import (
+	"maps"
+	"slices"
+	"time"
+)
 
 // Instant is a time on this machine's clock since boot, suspended time included (CLOCK_BOOTTIME). Instants of different
 // machines cannot be compared.
@@ -39,18 +48,42 @@ type Timing struct {
 	StepDelay time.Duration
 	// RevokeDelay is the same among those who would revoke a heartbeat.
 	RevokeDelay time.Duration
+	// LateAfter is when the heartbeat of an owner counts as late. It is what a speaker that does not reach most others wants to
+	// see before it believes its own network that a peer is dead.
+	LateAfter time.Duration
+	// AskEvery is how often a speaker that the API server does not answer asks the others whether it answers them.
+	AskEvery time.Duration
+	// HandLimit is how long one that handed a VIP over waits for the other to announce it before it lets go.
+	HandLimit time.Duration
+	// RestartGrace is how long the others wait for the next process of a speaker that said that it restarts.
+	RestartGrace time.Duration
 }
+
+// Policy says what becomes of the VIPs of a live holder that the API server does not answer.
+type Policy string
+
+// Policies.
+const (
+	// Hold keeps them as long as the peers that it reaches, half of all at least, lack the API server too.
+	Hold Policy = "Hold"
+	// Release lets them go once the right has lapsed.
+	Release Policy = "Release"
+)
 
 // DefaultTiming is what speakers use.
 func DefaultTiming() Timing {
 	return Timing{
 		TSelf:          3 * time.Second,
-		TTake:          4 * time.Second,
+		TTake:          4500 * time.Millisecond,
 		RenewEvery:     time.Second,
 		IdleRenewEvery: 10 * time.Second,
 		IdleExpiry:     32 * time.Second, // three renewals may get lost
 		StepDelay:      time.Second,
 		RevokeDelay:    200 * time.Millisecond,
+		LateAfter:      1600 * time.Millisecond, // a renewal may take 600 ms
+		AskEvery:       500 * time.Millisecond,
+		HandLimit:      3 * time.Second,
+		RestartGrace:   30 * time.Second, // a pod is replaced within that, its image pulled
 	}
 }
 
@@ -65,10 +98,26 @@ type Peer struct {
 	Owner
 	// Revoked is the epoch that was revoked last, while no new one began.
 	Revoked string
+	// RevokedFor is why, as the one that did it said.
+	RevokedFor string
 	// Version is the resourceVersion last seen, empty when the Lease is gone.
 	Version string
+	// Grace is how long it asked to be waited for when it restarted; 0 while it runs.
+	Grace time.Duration
 	// VersionSeen and EpochSeen are when this speaker first saw that version, and that epoch.
 	VersionSeen, EpochSeen Instant
+}
+
+// Reach is what the speakers' own network tells of a peer: see package gossip.
+type Reach struct {
+	Alive bool
+	// Dead is since when it answers nobody, nor a direct probe; 0 while it does.
+	Dead Instant
+	// Refused is with Dead: its machine refuses connections, so that only the process ended.
+	Refused bool
+	// HasAPI is whether the API server answers it, as it said to a question sent at Said (0: it was never asked).
+	HasAPI bool
+	Said   Instant
 }
 
 // Claim is a VIP's claim Lease.
@@ -88,6 +137,26 @@ type VIP struct {
 	// Candidates are the names of the nodes that may hold it as far as Nodes and interfaces tell; whether their
 	// speakers live is for Decide to say.
 	Candidates []string
+	// Weights prefers candidates: only those with the most are chosen while they live. Missing ones weigh 0.
+	Weights map[string]int
+	// MoveTo names the node that somebody wants to hold it.
+	MoveTo string
+	// Leave is why this node may not hold it, if it may not.
+	Leave string
+	// Holder is the node that said last that it announces the VIP.
+	Holder string
+}
+
+// equal compares all but when they were seen.
+func (v VIP) equal(o VIP) bool {
+	return v.Name == o.Name && slices.Equal(v.Candidates, o.Candidates) && maps.Equal(v.Weights, o.Weights) &&
+		v.MoveTo == o.MoveTo && v.Leave == o.Leave && v.Holder == o.Holder
+}
+
+// Handing is a VIP that this node gave to another.
+type Handing struct {
+	To Owner
+	At Instant
 }
 
 // View is what one speaker sees.
@@ -99,6 +168,23 @@ type View struct {
 	Renewed Instant
 	// Attempted is the start of the last renewal, whatever became of it.
 	Attempted Instant
+	// Failed is the start of the last request that the API server did not answer.
+	Failed Instant
+	// Resumed is when it answered again after it had not. What was not seen to change before that may have changed.
+	Resumed Instant
+	// Until is what the last decision said: a right that has ended is not prolonged.
+	Until Instant
+	// Ending is set when this speaker gives all up because it ends.
+	Ending bool
+	Policy Policy
+	// Asked is when this speaker last asked its peers whether the API server answers them.
+	Asked Instant
+	// Reach is what the speakers' network tells of peers, by node; nil without one.
+	Reach map[string]Reach
+	// Contested are the VIPs that somebody else announced while this node's right was not confirmed.
+	Contested map[string]bool
+	// Handed are the VIPs that this node gave to others and that they may not announce yet.
+	Handed map[string]Handing
 	// Peers are the other speakers by node.
 	Peers map[string]Peer
 	// Claims by name of the VIP. Claims of VIPs that are gone are here too.
@@ -109,19 +195,41 @@ type View struct {
 
 // Decision is what a speaker should do now.
 type Decision struct {
-	// Hold names the VIPs that this node has the right to announce until Until.
+	// Hold names the VIPs that this node should have until Until: it has the right to announce them, but for those that are
+	// also in Leaving.
 	Hold  []string
 	Until Instant
-	// Renew says to renew the heartbeat now.
-	Renew bool
+	// Leaving names those that it has given to another and keeps until that one announces them.
+	Leaving []string
+	// Unconfirmed says that Until is later than this node's own renewals allow: the policy Hold keeps the VIPs.
+	Unconfirmed bool
+	// Ask says to ask the peers whether the API server answers them.
+	Ask bool
+	// Renew says to renew the heartbeat now; with Retry, to give up a renewal that is under way.
+	Renew, Retry bool
 	// Revoke are the heartbeats to revoke, each only if it still has the version that was seen.
-	Revoke []Peer
+	Revoke []Revocation
 	// Claim names the VIPs to claim, each only if its claim still has the version in the view.
-	Claim []string
+	Claim []Move
+	// Hand are the VIPs to give to others, in the same way.
+	Hand []Move
 	// Delete names the VIPs whose claims to delete, once the datapath has let them go.
 	Delete []string
 	// Alive are the nodes whose speakers live, this one among them.
 	Alive map[string]bool
 	// Wake is when to decide again if nothing changes.
 	Wake Instant
+}
+
+// Revocation of a peer's heartbeat.
+type Revocation struct {
+	Peer
+	Reason string
+}
+
+// Move of a VIP's claim to an owner.
+type Move struct {
+	VIP    string
+	To     Owner
+	Reason string
 }

@@ -19,6 +19,9 @@ var errLost = errors.New("another speaker wrote the Lease first")
 func (e *Elector) renew(ctx context.Context) error {
 	e.mu.Lock()
 	own, self, registered, info := e.own, e.view.Self, e.view.Registered, e.info
+	if e.view.Ending {
+		info = Info{} // no candidate any more
+	}
 	lasts := e.config.Timing.IdleExpiry
 	if _, owns := claimsByNode(e.view.Claims)[self.Node]; owns {
 		lasts = e.config.Timing.TTake
@@ -49,7 +52,10 @@ func (e *Elector) renew(ctx context.Context) error {
 	}
 	e.mu.Lock()
 	e.objects[written.Name], e.own = written, written
-	e.view.Self, e.view.Registered, e.view.Renewed = self, true, started
+	e.view.Self, e.view.Registered = self, true
+	e.answered(started)
+	e.view.Renewed = started
+	clear(e.view.Contested)
 	e.mu.Unlock()
 	return nil
 }
@@ -100,31 +106,43 @@ func (e *Elector) reread(ctx context.Context, self Owner) error {
 }
 
 // revoke ends the epoch of a dead peer, if its heartbeat still has the version that was seen.
-func (e *Elector) revoke(ctx context.Context, peer Peer) error {
+func (e *Elector) revoke(ctx context.Context, revocation Revocation) error {
 	e.mu.Lock()
-	seen := e.objects[HeartbeatName(peer.Node)]
+	seen := e.objects[HeartbeatName(revocation.Node)]
 	e.mu.Unlock()
-	if seen == nil || seen.ResourceVersion != peer.Version {
+	if seen == nil || seen.ResourceVersion != revocation.Version {
 		return errLost
 	}
 	lease := seen.DeepCopy()
-	revoke(lease, e.config.Node)
+	revoke(lease, e.config.Node, revocation.Reason)
 	return e.wrote(e.leases.Update(ctx, lease, metav1.UpdateOptions{}))
 }
 
-// claim writes this speaker's claim, if nobody changed it meanwhile.
-func (e *Elector) claim(ctx context.Context, vip string) error {
+// claim writes a claim for this speaker, or for one that this one hands the VIP to, if nobody changed it meanwhile.
+func (e *Elector) claim(ctx context.Context, move Move) error {
 	e.mu.Lock()
-	seen, self := e.objects[ClaimName(vip)], e.view.Self
-	e.mu.Unlock()
-	if seen == nil {
-		lease := &coordinationv1.Lease{}
-		claim(lease, vip, self, metav1.NowMicro())
-		return e.wrote(e.leases.Create(ctx, lease, metav1.CreateOptions{}))
+	seen := e.objects[ClaimName(move.VIP)]
+	if move.To != e.view.Self {
+		e.view.Handed[move.VIP] = Handing{To: move.To, At: e.config.Clock()} // before the watch can tell of it
 	}
-	lease := seen.DeepCopy()
-	claim(lease, vip, self, metav1.NowMicro())
-	return e.wrote(e.leases.Update(ctx, lease, metav1.UpdateOptions{}))
+	e.mu.Unlock()
+	lease := &coordinationv1.Lease{}
+	if seen != nil {
+		lease = seen.DeepCopy()
+	}
+	claim(lease, move, metav1.NowMicro())
+	var err error
+	if seen == nil {
+		err = e.wrote(e.leases.Create(ctx, lease, metav1.CreateOptions{}))
+	} else {
+		err = e.wrote(e.leases.Update(ctx, lease, metav1.UpdateOptions{}))
+	}
+	if err == nil && move.To.Node == e.config.Node {
+		e.mu.Lock()
+		delete(e.view.Handed, move.VIP)
+		e.mu.Unlock()
+	}
+	return err
 }
 
 // wrote takes in the outcome of a write.
@@ -165,6 +183,26 @@ func (e *Elector) delete(ctx context.Context, seen *coordinationv1.Lease) error 
 	e.deleted[seen.Name] = version(seen.ResourceVersion)
 	e.observeDeletion(seen)
 	return nil
+}
+
+// Pause tells the others to wait for the next process of this node, for as long as Timing.RestartGrace: after Run has
+// returned, instead of Resign. It returns until when the claims are this node's, by its own clock.
+func (e *Elector) Pause(ctx context.Context) (Instant, error) {
+	e.mu.Lock()
+	own, self, info, registered := e.own, e.view.Self, e.info, e.view.Registered
+	e.mu.Unlock()
+	if !registered || own == nil {
+		return 0, errors.New("this speaker has no heartbeat")
+	}
+	started := e.config.Clock()
+	_, err := e.writeHeartbeat(ctx, own, func(lease *coordinationv1.Lease) {
+		heartbeat(lease, self, info, e.config.Timing.RestartGrace, metav1.NowMicro())
+		restarting(lease, e.config.Timing.RestartGrace)
+	})
+	if err != nil {
+		return 0, fmt.Errorf("tell the others that this speaker restarts: %w", err)
+	}
+	return started.Add(e.config.Timing.RestartGrace), nil
 }
 
 // Resign deletes this speaker's claims and heartbeat, so that others need not wait: after Run has returned and the datapath

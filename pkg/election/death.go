@@ -1,0 +1,77 @@
+package election
+
+import (
+	"fmt"
+	"time"
+)
+
+// judge finds out whose speakers live.
+func (d *decider) judge() {
+	d.alive = map[string]bool{}
+	d.leased = 1
+	reached := 1
+	for node, peer := range d.view.Peers {
+		if peer.Epoch == "" || peer.Version == "" || d.now >= d.expiry(peer) {
+			continue
+		}
+		d.leased++
+		if d.view.Reach[node].Alive {
+			reached++
+		}
+	}
+	d.majority = 2*reached > d.leased
+	if !d.view.Ending {
+		d.alive[d.view.Self.Node] = true
+	}
+	for node, peer := range d.view.Peers {
+		if peer.Epoch == "" || peer.Version == "" {
+			continue
+		}
+		if death, _ := d.death(peer); d.now < death {
+			d.alive[node] = true
+			d.wakeAt(death)
+		}
+	}
+}
+
+// expiry is when a peer counts as dead if its heartbeat does not change. A peer that just claimed renews at the same time,
+// so its heartbeat is given TTake from the claim on. While the API server did not answer this speaker, it saw no changes.
+func (d *decider) expiry(peer Peer) Instant {
+	seen := max(peer.VersionSeen, d.view.Resumed)
+	if peer.Grace > 0 {
+		return seen.Add(peer.Grace)
+	}
+	if claimed, owns := d.owned[peer.Node]; owns {
+		return max(seen, claimed).Add(d.timing.TTake)
+	}
+	return seen.Add(d.timing.IdleExpiry)
+}
+
+// death is when a peer counts as dead, by its heartbeat or because it answers nobody, and why.
+//
+// The second counts only for the incarnation that it was found of: one that began a new epoch since then reaches the API
+// server. It counts at once for a speaker that reaches more than half of all. Any other may be the one that is cut off, and
+// waits until the heartbeat of an owner is late as well. Of one that said that it restarts, it counts only once its machine
+// does not answer either.
+func (d *decider) death(peer Peer) (Instant, string) {
+	expiry := d.expiry(peer)
+	silent := fmt.Sprintf("the heartbeat of node %s did not change for %v", peer.Node, expiry.Sub(max(peer.VersionSeen, d.view.Resumed)).Round(time.Second))
+	reach := d.view.Reach[peer.Node]
+	if reach.Dead == 0 || reach.Dead < peer.EpochSeen || peer.Grace > 0 && reach.Refused {
+		return expiry, silent
+	}
+	at := reach.Dead
+	if !d.majority {
+		if _, owns := d.owned[peer.Node]; !owns {
+			return expiry, silent
+		}
+		at = max(at, peer.VersionSeen.Add(d.timing.LateAfter))
+	}
+	if at >= expiry {
+		return expiry, silent
+	}
+	if reach.Refused {
+		return at, fmt.Sprintf("the speaker of node %s ended", peer.Node)
+	}
+	return at, fmt.Sprintf("node %s answers nobody", peer.Node)
+}

@@ -1,0 +1,55 @@
+package election
+
+import (
+	"fmt"
+	"slices"
+)
+
+// A VIP moves as planned by make before break: its holder writes the claim over to another living candidate and goes on
+// serving it without announcing it, until that one announces it.
+
+// wanted reports whether somebody wants a VIP of this node to be on another, which could have it.
+func (d *decider) wanted(vip VIP) bool {
+	return vip.MoveTo != "" && vip.MoveTo != d.view.Self.Node && slices.Contains(vip.Candidates, vip.MoveTo) &&
+		d.alive[vip.MoveTo] && d.view.Peers[vip.MoveTo].Epoch != ""
+}
+
+// hand gives a VIP of this node to the candidate that is next for it, if there is one.
+func (d *decider) hand(vip VIP, place *placement) {
+	others := vip
+	others.Candidates = slices.DeleteFunc(slices.Clone(vip.Candidates), func(node string) bool { return node == d.view.Self.Node })
+	reason := fmt.Sprintf("node %s handed it over: %s", d.view.Self.Node, vip.Leave)
+	switch {
+	case d.wanted(vip):
+		others.Candidates = []string{vip.MoveTo}
+		reason = fmt.Sprintf("node %s handed it over: it was to move to %s", d.view.Self.Node, vip.MoveTo)
+	case d.view.Ending:
+		reason = fmt.Sprintf("node %s handed it over: its speaker ended", d.view.Self.Node)
+	}
+	order := place.assign(others)
+	if len(order) == 0 {
+		return
+	}
+	d.leaving[vip.Name] = true
+	if d.confirmed() {
+		d.out.Hand = append(d.out.Hand, Move{VIP: vip.Name, To: d.view.Peers[order[0]].Owner, Reason: reason})
+	}
+}
+
+// handed reports whether this node gives a VIP away and keeps it until the other announces it. The other may have the claim
+// from the moment on in which this node asked for that, whether an answer came or not.
+func (d *decider) handed(vip VIP) bool {
+	handing, ok := d.view.Handed[vip.Name]
+	if !ok {
+		return false
+	}
+	if d.mine(vip.Name) {
+		return true
+	}
+	limit := handing.At.Add(d.timing.HandLimit)
+	if d.view.Claims[vip.Name].Owner != handing.To || vip.Holder == handing.To.Node || d.now >= limit {
+		return false
+	}
+	d.wakeAt(limit)
+	return true
+}

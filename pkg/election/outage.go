@@ -1,0 +1,86 @@
+package election
+
+import (
+	"cmp"
+	"slices"
+)
+
+// lacks reports whether the API server does not answer this speaker: a request since the last renewal that succeeded failed,
+// or one has been under way for long.
+func (d *decider) lacks() bool {
+	return d.view.Failed > d.view.Renewed ||
+		d.view.Attempted > d.view.Renewed && d.now >= d.view.Attempted.Add(d.timing.AskEvery)
+}
+
+// ask asks the peers whether the API server answers them, as long as it does not answer this speaker.
+func (d *decider) ask() {
+	if d.view.Policy != Hold || d.view.Reach == nil {
+		return
+	}
+	if !d.lacks() {
+		if d.view.Attempted > d.view.Renewed {
+			d.wakeAt(d.view.Attempted.Add(d.timing.AskEvery))
+		}
+		return
+	}
+	at := d.view.Asked.Add(d.timing.AskEvery)
+	d.out.Ask = d.now >= at
+	d.wakeAt(max(at, d.now.Add(d.timing.AskEvery)))
+}
+
+// holdOn is until when this speaker may keep its VIPs although its renewals get no answer.
+//
+// A peer that the API server did not answer either cannot have revoked this speaker's heartbeat before, and it will not for
+// TTake after it is answered again (View.Resumed). So an answer of no gives TSelf from the question on, as a renewal does,
+// if those who gave it are more than half of all, with this speaker: a part that is cut off from the rest does not know what
+// the rest has. One of two goes on alone if the other is silent: often the API server went with that one. In any case the right
+// lasts for most of TTake, before which nobody takes anything: so long may a write of a slow API server take.
+func (d *decider) holdOn() Instant {
+	if d.view.Policy != Hold || !d.lacks() {
+		return 0
+	}
+	if d.view.Reach == nil && d.known() > 1 {
+		return 0
+	}
+	lacking, reached, answered := d.lacking()
+	enough := d.known() / 2
+	switch {
+	case enough == 0 || d.known() == 2 && reached == 0:
+		return d.now.Add(d.timing.TSelf)
+	case answered || len(lacking) < enough:
+		return d.view.Renewed.Add(d.timing.TSelf + (d.timing.TTake-d.timing.TSelf)*9/10)
+	}
+	return lacking[enough-1].Add(d.timing.TSelf)
+}
+
+// lacking is when those peers were asked whom the API server did not answer lately, the last first; how many peers this speaker
+// reaches; and whether the API server answered any of them.
+func (d *decider) lacking() (asked []Instant, reached int, answered bool) {
+	for node, peer := range d.view.Peers {
+		reach := d.view.Reach[node]
+		if peer.Epoch == "" || !reach.Alive {
+			continue
+		}
+		reached++
+		switch {
+		case reach.Said == 0 || d.now >= reach.Said.Add(d.timing.TSelf):
+		case reach.HasAPI:
+			answered = true
+		default:
+			asked = append(asked, reach.Said)
+		}
+	}
+	slices.SortFunc(asked, func(a, b Instant) int { return cmp.Compare(b, a) })
+	return asked, reached, answered
+}
+
+// known is how many speakers lived when this one last heard from the API server, this one among them.
+func (d *decider) known() int {
+	count := 1
+	for _, peer := range d.view.Peers {
+		if peer.Epoch != "" && peer.Version != "" && d.view.Renewed < d.expiry(peer) {
+			count++
+		}
+	}
+	return count
+}

@@ -1,0 +1,175 @@
+package election
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+)
+
+const simFaults, simEnd = 90 * time.Second, 150 * time.Second
+
+// runs is how many schedules a test plays; FAIRLEAD_SIM_RUNS says it for a soak.
+func runs(t *testing.T) uint64 {
+	t.Helper()
+	text := os.Getenv("FAIRLEAD_SIM_RUNS")
+	if text == "" {
+		return 20
+	}
+	count, err := strconv.ParseUint(text, 10, 32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return count
+}
+
+// playAll plays schedules of faults of some kinds; the first that fails is shrunk to the faults that it takes.
+func playAll(t *testing.T, with setup, check func(*sim) func() error, end func(*sim) error, kinds ...faultKind) {
+	t.Helper()
+	for seed := range runs(t) {
+		with.nodes, with.vips = 3+int(seed%3), 4
+		once := func(faults []fault) error {
+			s := newSim(seed, with)
+			s.play(faults)
+			if err := s.run(simEnd, check(s)); err != nil {
+				return err
+			}
+			return end(s)
+		}
+		faults := schedule(seed, with.nodes, simFaults, kinds...)
+		if err := once(faults); err != nil {
+			faults = shrink(faults, once)
+			t.Fatalf("seed %d: %v\nit takes no more than these faults: %v\nwith them: %v", seed, err, faults, once(faults))
+		}
+	}
+}
+
+// oneAnnounces is broken when two nodes may announce one VIP.
+func oneAnnounces(s *sim) func() error {
+	return func() error {
+		for _, vip := range s.vips {
+			if nodes := s.announcing(vip); len(nodes) > 1 {
+				return fmt.Errorf("%v may all announce %s", names(nodes), vip)
+			}
+		}
+		return nil
+	}
+}
+
+// allHeld is broken when a VIP does not have one holder at the end.
+func allHeld(s *sim) error {
+	var wrong []error
+	for _, vip := range s.vips {
+		if nodes := s.announcing(vip); len(nodes) != 1 {
+			wrong = append(wrong, fmt.Errorf("a minute after the last fault %s is held by %v, not by one node", vip, names(nodes)))
+		}
+	}
+	return errors.Join(wrong...)
+}
+
+func TestNoTwoNodesHaveTheRightToAnnounceOneVIP(t *testing.T) {
+	playAll(t, setup{policy: Release, slow: 20}, oneAnnounces, allHeld, freezes, losesAPI, losesLAN, heals, isCordoned, apiAway)
+}
+
+func TestBreakingTheProtocolIsNoticed(t *testing.T) {
+	for name, how := range map[string]broken{
+		"claims are taken without revoking the heartbeat": {claimWithoutRevoking: true},
+		"a renewal counts from its response":              {countFromResponse: true},
+		"clocks of different machines are compared":       {wallClocks: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for seed := range uint64(2000) {
+				s := newSim(seed, setup{nodes: 4, vips: 4, policy: Release, slow: 4, broken: how})
+				s.play(schedule(seed, 4, simFaults, freezes, losesAPI, heals))
+				if err := s.run(simEnd, oneAnnounces(s)); err != nil {
+					t.Logf("seed %d: %v", seed, err)
+					return
+				}
+			}
+			t.Error("2000 schedules found no moment with two holders")
+		})
+	}
+}
+
+// TestOverlapsAreBounded: with verdicts of the speakers' own network and the policy Hold two may announce one VIP where one of
+// them is cut off from the API server or from others: no longer than until its right ends, or it hears that a peer has an
+// answer. Two whose clients cannot be the same, as one is cut off from the LAN, do not count.
+func TestOverlapsAreBounded(t *testing.T) {
+	longest := time.Duration(0)
+	bounded := func(s *sim) func() error {
+		since := map[string]time.Duration{}
+		return func() error {
+			for _, vip := range s.vips {
+				nodes := slices.DeleteFunc(s.announcing(vip), func(n *simNode) bool { return n.lanCut })
+				if len(nodes) < 2 {
+					delete(since, vip)
+					continue
+				}
+				if _, before := since[vip]; !before {
+					since[vip] = s.now
+				}
+				lasts := s.now - since[vip]
+				longest = max(longest, lasts)
+				if limit := 2*s.timing.TTake; lasts > limit {
+					return fmt.Errorf("%v have announced %s for more than %v", names(nodes), vip, limit)
+				}
+			}
+			return nil
+		}
+	}
+	playAll(t, setup{policy: Hold, gossip: true, slow: 20}, bounded, allHeld, freezes, losesAPI, losesLAN, heals, isCordoned, apiAway)
+	t.Logf("longest overlap %v", longest)
+}
+
+// TestAnOutageOfTheAPIServerMovesNothing: nothing else fails, and every VIP stays where it was, held by one node all the time.
+func TestAnOutageOfTheAPIServerMovesNothing(t *testing.T) {
+	still := func(s *sim) func() error {
+		one := oneAnnounces(s)
+		return func() error {
+			if err := one(); err != nil || s.now < 7*time.Second {
+				return err
+			}
+			for _, vip := range s.vips {
+				if len(s.announcing(vip)) == 0 {
+					return fmt.Errorf("nobody announces %s", vip)
+				}
+			}
+			return nil
+		}
+	}
+	stayed := func(s *sim) error {
+		if s.takeovers > 0 {
+			return fmt.Errorf("%d claims changed hands", s.takeovers)
+		}
+		return allHeld(s)
+	}
+	playAll(t, setup{policy: Hold, gossip: true}, still, stayed, apiAway)
+}
+
+// TestPlannedMovesLeaveNoGap: nodes are cordoned and no more, and at every moment every VIP is bound somewhere, and announced
+// by one node at most.
+func TestPlannedMovesLeaveNoGap(t *testing.T) {
+	moved := 0
+	served := func(s *sim) func() error {
+		one := oneAnnounces(s)
+		return func() error {
+			if err := one(); err != nil || s.now < 7*time.Second {
+				return err
+			}
+			for _, vip := range s.vips {
+				if len(s.serving(vip)) == 0 {
+					return fmt.Errorf("nobody has %s bound", vip)
+				}
+			}
+			return nil
+		}
+	}
+	count := func(s *sim) error { moved += s.takeovers; return allHeld(s) }
+	playAll(t, setup{policy: Hold, gossip: true}, served, count, isCordoned)
+	if moved == 0 {
+		t.Error("nothing ever moved")
+	}
+}
