@@ -16,7 +16,7 @@ var layers = [][]string{
 	{"pkg/model", "pkg/api/v1alpha1"},
 	{"pkg/plan", "pkg/pool", "pkg/source"},
 	{"pkg/generated", "pkg/convert"},
-	{"pkg/kube", "pkg/election", "pkg/ipvs", "pkg/netif", "pkg/announce", "pkg/nft", "pkg/isolated", "pkg/host", "pkg/health"},
+	{"pkg/kube", "pkg/election", "pkg/gossip", "pkg/ipvs", "pkg/netif", "pkg/announce", "pkg/nft", "pkg/isolated", "pkg/host", "pkg/health"},
 	{"pkg/controller", "pkg/speaker"},
 	{"cmd"},
 }
@@ -29,8 +29,9 @@ var owners = map[string][]string{
 	"github.com/mdlayher/packet":          {"pkg/announce"},
 	"github.com/mdlayher/arp":             {"pkg/announce"},
 	"github.com/mdlayher/ndp":             {"pkg/announce"},
+	"github.com/hashicorp/memberlist":     {"pkg/gossip"},
 	"k8s.io/client-go":                    {"pkg/kube", "pkg/controller", "pkg/election", "pkg/generated", "cmd"},
-	"github.com/prometheus/client_golang": {"pkg/kube", "pkg/controller", "pkg/election", "pkg/speaker", "cmd"},
+	"github.com/prometheus/client_golang": {"pkg/kube", "pkg/controller", "pkg/election", "pkg/gossip", "pkg/speaker", "cmd"},
 }
 
 // pure packages compute: they touch neither the machine nor the API server.

@@ -1,0 +1,139 @@
+package gossip
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+	"k8s.io/klog/v2"
+)
+
+// What memberlist goes by. A member probes one other every interval, in random order. One that answers neither itself nor
+// through others within that interval is suspect, and dead after max(1, log10(members)) more intervals in which it did not
+// object (suspicionTimeout in memberlist's util.go).
+const (
+	probeInterval = 100 * time.Millisecond
+	// probeTimeout is when others are asked to try. Their nack is sent a timeout after that and must come within the
+	// interval, or this member thinks that it is slow itself and takes more time for every probe.
+	probeTimeout = 40 * time.Millisecond
+	// maxSlowdown is by how much a member that finds itself slow stretches the interval, less one.
+	maxSlowdown = 4
+	// gossipInterval is how often news are passed on, to this many others.
+	gossipInterval = 50 * time.Millisecond
+	gossipNodes    = 3
+	// pushPullInterval is how often the whole state is compared with one other's.
+	pushPullInterval = 10 * time.Second
+	// gossipToTheDead is for how long the dead get news, such as that they are held dead, and are remembered.
+	gossipToTheDead = 10 * time.Second
+	// reclaimAfter is how long the name of a dead member belongs to its address: a node may come back with another one.
+	reclaimAfter = time.Millisecond
+	// streamTimeout bounds an exchange by TCP: two SYNs.
+	streamTimeout = 2 * time.Second
+)
+
+// session is the membership as long as this node has one address.
+type session struct {
+	*Gossip
+	ctx   context.Context
+	at    netip.AddrPort
+	kick  chan struct{} // asks for an attempt at joining now
+	ready chan struct{} // closed when list is set
+	list  *memberlist.Memberlist
+	work  sync.WaitGroup
+
+	// Of what follows Gossip.mu is the lock.
+	ended    bool
+	joining  map[string]bool
+	told     map[string]bool // peers whose refusal to join was logged
+	expected map[uint64]*question
+	desk     desk
+}
+
+// serve binds the port and takes part until the context ends or the node's address changes.
+func (g *Gossip) serve(ctx context.Context, addr netip.Addr) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	s := &session{
+		Gossip: g, ctx: ctx, at: netip.AddrPortFrom(addr, uint16(g.config.Port)),
+		kick: make(chan struct{}, 1), ready: make(chan struct{}),
+		joining: map[string]bool{}, told: map[string]bool{}, expected: map[uint64]*question{}, desk: newDesk(),
+	}
+	g.mu.Lock()
+	clear(g.peers)
+	g.mu.Unlock()
+	list, err := memberlist.Create(s.listConfig())
+	if err != nil {
+		return fmt.Errorf("bind %s by UDP and TCP: %w", s.at, err)
+	}
+	s.list = list
+	close(s.ready)
+	g.session.Store(s)
+	klog.FromContext(ctx).Info("Gossip starts", "address", s.at)
+	s.join(addr)
+	g.session.Store(nil)
+	stop()
+	s.end()
+	return nil
+}
+
+// end stops what runs, within bounds.
+func (s *session) end() {
+	s.mu.Lock()
+	s.ended = true
+	s.mu.Unlock()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := s.list.Shutdown(); err != nil {
+			klog.FromContext(s.ctx).Error(err, "Cannot end gossip in order")
+		}
+		s.work.Wait()
+	}()
+	timer := time.NewTimer(exitWithin)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+	}
+}
+
+// start runs f on a goroutine that the session waits for, unless it has ended. Gossip.mu is held.
+func (s *session) start(f func()) {
+	if !s.ended {
+		s.work.Go(func() {
+			<-s.ready
+			f()
+		})
+	}
+}
+
+func (s *session) listConfig() *memberlist.Config {
+	c := memberlist.DefaultLANConfig()
+	c.Name = s.config.Node
+	c.BindAddr, c.BindPort = s.at.Addr().String(), int(s.at.Port())
+	c.AdvertiseAddr, c.AdvertisePort = c.BindAddr, c.BindPort
+	c.Keyring = s.keys.ring
+	c.Logger = log.New(logWriter{klog.FromContext(s.ctx)}, "", 0)
+	c.Delegate, c.Events, c.Conflict = (*messages)(s), (*events)(s), (*events)(s)
+	c.EnableCompression = false // of some hundred bytes
+	c.ProbeInterval, c.ProbeTimeout = probeInterval, probeTimeout
+	c.SuspicionMult = 1
+	c.AwarenessMaxMultiplier = maxSlowdown
+	c.GossipInterval, c.GossipNodes = gossipInterval, gossipNodes
+	c.GossipToTheDeadTime, c.DeadNodeReclaimTime = gossipToTheDead, reclaimAfter
+	c.PushPullInterval, c.TCPTimeout = pushPullInterval, streamTimeout
+	return c
+}
+
+// logWriter takes memberlist's log, which tells of every packet that was late.
+type logWriter struct{ logger klog.Logger }
+
+func (w logWriter) Write(line []byte) (int, error) {
+	w.logger.V(4).Info(strings.TrimSpace(string(line)))
+	return len(line), nil
+}
