@@ -1,15 +1,18 @@
 // Package announce tells the neighbours on a link which interface answers for a VIP: by gratuitous ARP for IPv4 and by
-// unsolicited neighbour advertisements for IPv6.
+// unsolicited neighbour advertisements for IPv6. It finds out who else has the address: by asking before it is bound
+// (Probe), by asking again with every refresh, and by listening all the while (Config.Seen).
 //
-// It owns the packet sockets it sends through. It never touches an address, a neighbour table or a sysctl, and receives
-// nothing: the kernel answers requests for an address that is bound.
+// It owns the packet sockets it sends and listens through. It never touches an address, a neighbour table or a sysctl, and
+// leaves to the kernel what that does: to answer requests for an address that is bound.
 //
 // It does not promise that anybody hears it; that is why it repeats itself. It does not decide who may announce: it asks
-// before every single packet (Config.Allowed), because the right to announce can lapse at any moment.
+// before every single packet (Config.Allowed), because the right to announce can lapse at any moment. Nor does it judge what
+// it sees: whether another host is a foreign one is for the caller to know.
 package announce
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"sync"
 	"time"
@@ -36,33 +39,44 @@ type Config struct {
 	// OnError is told when announcing a binding begins to fail, and with a nil error when it works again. It must not
 	// call the Announcer. Optional.
 	OnError func(model.Binding, error)
+	// Seen is told of other hosts that use an address which is announced or probed here, or are about to: at most once a
+	// second of one host and address. It must not block, and is called from the goroutine of Run. Optional.
+	Seen func(Sighting)
 
 	link link // nil: the kernel's
 }
 
-// Announcer announces a set of VIPs. One goroutine, that of Run, sends for all of them.
+// Announcer announces a set of VIPs. One goroutine, that of Run, sends for all of them; one for each socket listens.
 type Announcer struct {
 	allowed func(netip.Addr) bool
 	onError func(model.Binding, error)
-	wake    chan struct{} // buffered: a Set that Run has not seen yet
+	seen    func(Sighting)
+	ears    *ears
+	told    map[heard]time.Time // when Seen was told, of the goroutine of Run
+	wake    chan struct{}       // buffered: something that Run has not seen yet
 
 	mu       sync.Mutex // held while a packet is sent, so that after Set none is under way
 	link     link
 	schedule schedule
 	failing  map[model.Binding]bool
+	inquests []*inquest
 }
 
 // New returns an Announcer that announces nothing yet. It opens sockets only when Run sends.
 func New(cfg Config) *Announcer {
 	a := &Announcer{
-		allowed: cfg.Allowed, onError: cfg.OnError, link: cfg.link,
+		allowed: cfg.Allowed, onError: cfg.OnError, seen: cfg.Seen, link: cfg.link, told: map[heard]time.Time{},
 		wake: make(chan struct{}, 1), schedule: newSchedule(), failing: map[model.Binding]bool{},
 	}
+	a.ears = newEars(a.wakeUp)
 	if a.link == nil {
-		a.link = newPackets()
+		a.link = newPackets(a.ears)
 	}
 	if a.onError == nil {
 		a.onError = func(model.Binding, error) {}
+	}
+	if a.seen == nil {
+		a.seen = func(Sighting) {}
 	}
 	return a
 }
@@ -76,22 +90,39 @@ func (a *Announcer) Set(bindings []model.Binding) {
 	for _, b := range removed {
 		delete(a.failing, b)
 	}
-	if added {
-		select {
-		case a.wake <- struct{}{}:
-		default:
-		}
+	a.ears.ignore(removed)
+	a.ears.watch(added)
+	if len(added) > 0 {
+		a.wakeUp()
 	}
 }
 
-// Run sends until the context ends, then closes the sockets. It must run in the network namespace of the interfaces, on
-// one goroutine.
+// defendInterval is the least time between two defences of an address (RFC 5227, section 1.1, DEFEND_INTERVAL).
+const defendInterval = 10 * time.Second
+
+// Defend announces a binding once, at once, because another host claims its address. It does nothing if it did so less than
+// 10 s ago, or if the binding is not announced: two hosts that both defend one address must not fill the LAN with it. That
+// goes on for as long as the binding is announced, which RFC 5227, section 2.4 (c), allows hosts that others know by their
+// address. The schedule goes on beside it.
+func (a *Announcer) Defend(b model.Binding) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.schedule.defend(b, time.Now()) {
+		a.wakeUp()
+	}
+}
+
+func (a *Announcer) wakeUp() {
+	select {
+	case a.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Run sends and listens until the context ends, then closes the sockets. It must run in the network namespace of the
+// interfaces, on one goroutine.
 func (a *Announcer) Run(ctx context.Context) {
-	defer func() {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		a.link.close()
-	}()
+	defer a.close()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -101,10 +132,21 @@ func (a *Announcer) Run(ctx context.Context) {
 		case <-a.wake:
 		case <-timer.C:
 		}
+		a.attend()
 		if next, any := a.sendDue(ctx); any {
 			timer.Reset(time.Until(next))
 		}
 	}
+}
+
+func (a *Announcer) close() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.link.close()
+	for _, i := range a.inquests {
+		i.end(errEnded)
+	}
+	a.inquests = nil
 }
 
 // sendDue sends what is due, and returns when the next is; false if nothing is scheduled. The sockets are checked against
@@ -119,37 +161,61 @@ func (a *Announcer) sendDue(ctx context.Context) (next time.Time, any bool) {
 	return time.Time{}, false
 }
 
-// sendOne announces the first binding that is due; false with the time of the next, or 0, if none is.
+// sendOne announces the first binding that is due, or asks for one that is to be asked for; false with the time of the next,
+// or 0, if none is.
 func (a *Announcer) sendOne(checked map[string]error) (next time.Time, more bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := time.Now()
 	b, ok := a.schedule.due(now)
 	if !ok {
-		return a.schedule.next(), false
-	}
-	err, known := checked[b.Interface]
-	if !known {
-		var changed bool
-		changed, err = a.link.check(b.Interface)
-		checked[b.Interface] = err
-		if changed {
-			a.schedule.restart(b.Interface, now)
-			// It is now due among those of its interface.
+		if a.ask(now, checked) {
 			return time.Time{}, true
 		}
+		return a.next(), false
+	}
+	changed, err := a.check(b.Interface, now, checked)
+	if changed {
+		return time.Time{}, true // it is now due among those of its interface
 	}
 	sent := false
 	if err == nil {
 		sent, err = a.link.send(b, a.allowed)
 	}
-	if sent {
-		a.schedule.done(b, now)
-	} else {
+	if !sent {
 		a.schedule.again(b, now)
+	} else if a.schedule.done(b, now) {
+		// Who has the address and says nothing answers those who ask, and them alone.
+		err = errors.Join(err, a.link.probe(b))
 	}
 	a.report(b, err)
 	return time.Time{}, true
+}
+
+// check looks after the sockets of an interface, once for a batch. It reports whether they are others than before, in which
+// case the burst of what is announced there begins anew.
+func (a *Announcer) check(name string, now time.Time, checked map[string]error) (changed bool, err error) {
+	err, known := checked[name]
+	if known {
+		return false, err
+	}
+	changed, err = a.link.check(name)
+	checked[name] = err
+	if changed {
+		a.schedule.restart(name, now)
+	}
+	return changed, err
+}
+
+// next is when there is something to do; 0 if there is nothing.
+func (a *Announcer) next() time.Time {
+	next := a.schedule.next()
+	for _, i := range a.inquests {
+		if next.IsZero() || i.at.Before(next) {
+			next = i.at
+		}
+	}
+	return next
 }
 
 // report tells of an error once, when it begins and when it ends.

@@ -19,6 +19,8 @@ import (
 
 var _ = []interface {
 	Set([]model.Binding)
+	Probe(context.Context, []model.Binding) (map[netip.Addr]Sighting, error)
+	Defend(model.Binding)
 	Run(context.Context)
 }{(*Announcer)(nil), (*Fake)(nil)}
 
@@ -32,6 +34,8 @@ type wire struct {
 
 	mu      sync.Mutex
 	packets map[model.Binding][]time.Duration
+	probes  map[model.Binding][]time.Duration
+	answers []heard
 	changed bool // at the next check
 	err     error
 	sendErr error
@@ -56,6 +60,26 @@ func (w *wire) send(b model.Binding, allowed func(netip.Addr) bool) (bool, error
 	return true, nil
 }
 
+func (w *wire) probe(b model.Binding) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.sendErr == nil {
+		w.probes[b] = append(w.probes[b], time.Since(w.start))
+	}
+	return w.sendErr
+}
+
+func (w *wire) answer(b model.Binding, to hardware, allowed func(netip.Addr) bool) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if allowed(b.Addr) {
+		w.answers = append(w.answers, heard{binding: b, mac: to, asking: true})
+	}
+	return nil
+}
+
+func (w *wire) own(mac hardware) bool { return mac == hardware(ownMAC) }
+
 func (w *wire) close() { w.set(func() { w.closed = true }) }
 
 // set changes what the wire does.
@@ -63,6 +87,13 @@ func (w *wire) set(f func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	f()
+}
+
+// asked returns when a binding was asked for.
+func (w *wire) asked(b model.Binding) []time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.probes[b])
 }
 
 // sent returns when a binding was announced.
@@ -74,7 +105,7 @@ func (w *wire) sent(b model.Binding) []time.Duration {
 
 // run starts an announcer over a wire and returns what stops it.
 func run(cfg Config) (*Announcer, *wire, func()) {
-	w := &wire{start: time.Now(), packets: map[model.Binding][]time.Duration{}}
+	w := &wire{start: time.Now(), packets: map[model.Binding][]time.Duration{}, probes: map[model.Binding][]time.Duration{}}
 	cfg.link = w
 	if cfg.Allowed == nil {
 		cfg.Allowed = func(netip.Addr) bool { return true }

@@ -11,15 +11,18 @@ import (
 
 // Fake is an Announcer in memory, for tests of what uses it: it announces a new binding once, in Set, if that is allowed.
 type Fake struct {
-	mu      sync.Mutex
-	allowed func(netip.Addr) bool
-	set     []model.Binding
-	packets []model.Binding
+	mu       sync.Mutex
+	allowed  func(netip.Addr) bool
+	set      []model.Binding
+	packets  []model.Binding
+	users    map[netip.Addr]Sighting
+	probed   []model.Binding
+	defended []model.Binding
 }
 
 // NewFake returns an Announcer that records what it would send. Of the Config it heeds Allowed; nil allows everything.
 func NewFake(cfg Config) *Fake {
-	f := &Fake{allowed: cfg.Allowed}
+	f := &Fake{allowed: cfg.Allowed, users: map[netip.Addr]Sighting{}}
 	if f.allowed == nil {
 		f.allowed = func(netip.Addr) bool { return true }
 	}
@@ -46,6 +49,61 @@ func (f *Fake) send(b model.Binding) {
 
 // Run is that of Announcer.
 func (f *Fake) Run(ctx context.Context) { <-ctx.Done() }
+
+// Probe is that of Announcer: it returns at once what Use said.
+func (f *Fake) Probe(_ context.Context, bindings []model.Binding) (map[netip.Addr]Sighting, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.probed = append(f.probed, bindings...)
+	found := map[netip.Addr]Sighting{}
+	for _, b := range bindings {
+		if s, used := f.users[b.Addr]; used {
+			found[b.Addr] = s
+		}
+	}
+	return found, nil
+}
+
+// Defend is that of Announcer, without its limit.
+func (f *Fake) Defend(b model.Binding) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if slices.Contains(f.set, b) && f.allowed(b.Addr) {
+		f.defended = append(f.defended, b)
+	}
+}
+
+// Use has another host use an address, as Probe finds out.
+func (f *Fake) Use(s Sighting) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.users[s.Addr] = s
+}
+
+// Free ends that.
+func (f *Fake) Free(addr netip.Addr) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.users, addr)
+}
+
+// Probed returns the bindings that were asked for since the last call of Probed.
+func (f *Fake) Probed() []model.Binding {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	probed := f.probed
+	f.probed = nil
+	return probed
+}
+
+// Defended returns the bindings that were defended since the last call of Defended.
+func (f *Fake) Defended() []model.Binding {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	defended := f.defended
+	f.defended = nil
+	return defended
+}
 
 // Announced returns the bindings that are announced now.
 func (f *Fake) Announced() []model.Binding {

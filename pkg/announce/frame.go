@@ -16,9 +16,8 @@ import (
 var allNodes = netip.MustParseAddr("ff02::1")
 
 var (
-	broadcast   = net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
-	allNodesMAC = net.HardwareAddr{0x33, 0x33, 0, 0, 0, 1} // RFC 2464, section 7
-	zeroMAC     = make(net.HardwareAddr, 6)
+	broadcast = net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+	zeroMAC   = make(net.HardwareAddr, 6)
 )
 
 const (
@@ -45,33 +44,75 @@ func frames(addr netip.Addr, mac net.HardwareAddr, router bool) ([][]byte, error
 }
 
 func gratuitous(op arp.Operation, addr netip.Addr, mac, target net.HardwareAddr) ([]byte, error) {
-	packet, err := arp.NewPacket(op, mac, addr, target, addr)
+	return arpFrame(op, addr, mac, addr, target, broadcast)
+}
+
+func arpFrame(
+	op arp.Operation, sender netip.Addr, mac net.HardwareAddr, target netip.Addr, targetMAC, to net.HardwareAddr,
+) ([]byte, error) {
+	packet, err := arp.NewPacket(op, mac, sender, targetMAC, target)
 	if err != nil {
-		return nil, fmt.Errorf("build a gratuitous ARP for %s from %s: %w", addr, mac, err)
+		return nil, fmt.Errorf("build an ARP packet for %s from %s: %w", target, mac, err)
 	}
 	body, err := packet.MarshalBinary()
 	if err != nil {
-		return nil, fmt.Errorf("build a gratuitous ARP for %s from %s: %w", addr, mac, err)
+		return nil, fmt.Errorf("build an ARP packet for %s from %s: %w", target, mac, err)
 	}
-	return append(header(broadcast, mac, unix.ETH_P_ARP), body...), nil
+	return append(header(to, mac, unix.ETH_P_ARP), body...), nil
 }
 
+// question is the frame that asks who has an address without claiming it: for IPv4 an ARP probe, whose sender has no IP address
+// and enters no neighbour table (RFC 5227, section 2.1.1), for IPv6 the neighbour solicitation of duplicate address detection
+// (RFC 4862, section 5.4.2). Answers to the former come to the sender's MAC address, to the latter to all nodes.
+func question(addr netip.Addr, mac net.HardwareAddr) ([]byte, error) {
+	if addr.Is6() {
+		return solicitation(addr, mac)
+	}
+	return arpFrame(arp.OperationRequest, netip.IPv4Unspecified(), mac, addr, zeroMAC, broadcast)
+}
+
+// answer is the ARP reply to a probe: to who sent it, who has no IP address.
+func answer(addr netip.Addr, mac, to net.HardwareAddr) ([]byte, error) {
+	return arpFrame(arp.OperationReply, addr, mac, netip.IPv4Unspecified(), to, to)
+}
+
+func solicitation(addr netip.Addr, mac net.HardwareAddr) ([]byte, error) {
+	group, err := ndp.SolicitedNodeMulticast(addr)
+	if err != nil {
+		return nil, fmt.Errorf("build a neighbour solicitation for %s from %s: %w", addr, mac, err)
+	}
+	// From the unspecified address there must be no source link-layer option (RFC 4861, section 4.3).
+	return icmpFrame(&ndp.NeighborSolicitation{TargetAddress: addr}, netip.IPv6Unspecified(), group, mac, groupMAC(group))
+}
+
+// groupMAC is the Ethernet address of an IPv6 multicast group (RFC 2464, section 7).
+func groupMAC(group netip.Addr) net.HardwareAddr {
+	bytes := group.As16()
+	return append(net.HardwareAddr{0x33, 0x33}, bytes[12:]...)
+}
+
+// advertisement is unsolicited (RFC 4861, section 7.2.6): to all nodes, without the solicited flag, with the one that overrides
+// what neighbours have, and with the address that they are to have.
 func advertisement(addr netip.Addr, mac net.HardwareAddr, router bool) ([]byte, error) {
-	body, err := ndp.MarshalMessageChecksum(&ndp.NeighborAdvertisement{
+	return icmpFrame(&ndp.NeighborAdvertisement{
 		Router:        router,
 		Override:      true,
 		TargetAddress: addr,
 		Options:       []ndp.Option{&ndp.LinkLayerAddress{Direction: ndp.Target, Addr: mac}},
-	}, addr, allNodes)
+	}, addr, allNodes, mac, groupMAC(allNodes))
+}
+
+func icmpFrame(message ndp.Message, from, to netip.Addr, mac, toMAC net.HardwareAddr) ([]byte, error) {
+	body, err := ndp.MarshalMessageChecksum(message, from, to)
 	if err != nil {
-		return nil, fmt.Errorf("build a neighbour advertisement for %s from %s: %w", addr, mac, err)
+		return nil, fmt.Errorf("build a neighbour discovery message from %s (%s) to %s: %w", from, mac, to, err)
 	}
-	frame := header(allNodesMAC, mac, unix.ETH_P_IPV6)
+	frame := header(toMAC, mac, unix.ETH_P_IPV6)
 	frame = append(frame, 0x60, 0, 0, 0) // version 6
 	frame = binary.BigEndian.AppendUint16(frame, uint16(len(body)))
 	frame = append(frame, icmpv6, hopLimit)
-	frame = append(frame, addr.AsSlice()...)
-	frame = append(frame, allNodes.AsSlice()...)
+	frame = append(frame, from.AsSlice()...)
+	frame = append(frame, to.AsSlice()...)
 	return append(frame, body...), nil
 }
 

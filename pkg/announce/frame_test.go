@@ -13,6 +13,9 @@ import (
 
 var mac = net.HardwareAddr{2, 0, 0, 0, 0, 7}
 
+// ownMAC is this host's, otherMAC another's.
+var ownMAC, otherMAC = mac, net.HardwareAddr{2, 0, 0, 0, 0, 8}
+
 func TestGratuitousARPIsARequestAndAReply(t *testing.T) {
 	vip := netip.MustParseAddr("10.0.0.100")
 	all, err := frames(vip, mac, false)
@@ -81,6 +84,54 @@ func checksum(ip []byte) uint32 {
 		sum = sum&0xffff + sum>>16
 	}
 	return sum
+}
+
+func TestNeighbourAdvertisementGoesToAllNodes(t *testing.T) {
+	all, err := frames(netip.MustParseAddr("fd00::100"), mac, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []byte{0x33, 0x33, 0, 0, 0, 1}; !bytes.Equal(all[0][:6], want) {
+		t.Errorf("the frame goes to % x, want % x", all[0][:6], want)
+	}
+}
+
+func TestAQuestionClaimsNothing(t *testing.T) {
+	frame, err := question(netip.MustParseAddr("10.0.0.100"), mac)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var p arp.Packet
+	if err := p.UnmarshalBinary(frame[headerLen:]); err != nil {
+		t.Fatal(err)
+	}
+	if p.Operation != arp.OperationRequest || !p.SenderIP.IsUnspecified() || p.TargetIP != netip.MustParseAddr("10.0.0.100") ||
+		!bytes.Equal(p.SenderHardwareAddr, mac) || !bytes.Equal(frame[:6], broadcast) {
+		t.Errorf("the ARP probe is %+v to % x", p, frame[:6])
+	}
+
+	frame, err = question(netip.MustParseAddr("fd00::12:3456"), mac)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ip := frame[headerLen:]
+	if to := []byte{0x33, 0x33, 0xff, 0x12, 0x34, 0x56}; !bytes.Equal(frame[:6], to) {
+		t.Errorf("the solicitation goes to % x, want % x", frame[:6], to)
+	}
+	if from := netip.AddrFrom16([16]byte(ip[8:24])); from != netip.IPv6Unspecified() {
+		t.Errorf("the solicitation comes from %s", from)
+	}
+	if to := netip.AddrFrom16([16]byte(ip[24:40])); to != netip.MustParseAddr("ff02::1:ff12:3456") {
+		t.Errorf("the solicitation goes to %s", to)
+	}
+	message, err := ndp.ParseMessage(ip[ipv6HeaderLen:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	ns := message.(*ndp.NeighborSolicitation)
+	if ns.TargetAddress != netip.MustParseAddr("fd00::12:3456") || len(ns.Options) != 0 || checksum(ip) != 0xffff {
+		t.Errorf("the solicitation is %+v, its checksum adds up to %#x", ns, checksum(ip))
+	}
 }
 
 func TestAnAddressThatIsNoneIsRefused(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/mdlayher/packet"
@@ -21,16 +22,26 @@ type link interface {
 	// send announces a binding, asking before every packet whether it may be sent; false if it was not allowed to. It
 	// follows a check.
 	send(b model.Binding, allowed func(netip.Addr) bool) (sent bool, err error)
+	// probe asks for the address of a binding, and listens for it from then on. It follows a check.
+	probe(b model.Binding) error
+	// answer tells a host that asked for the address of a binding that it is taken, if that may be said.
+	answer(b model.Binding, to hardware, allowed func(netip.Addr) bool) error
+	// own reports whether a hardware address is this host's.
+	own(mac hardware) bool
 	close()
 }
 
 // sendTimeout bounds how long a packet may wait for room in the socket's buffer, while Set waits for it.
 const sendTimeout = 100 * time.Millisecond
 
-// packets is the kernel's link: one packet socket an interface. A packet socket, rather than one of ARP or ICMPv6, needs
-// no address on the interface and lets a frame be exactly what it should be.
+// packets is the kernel's link: packet sockets for each interface, one to send and one to listen for each family. A packet
+// socket, rather than one of ARP or ICMPv6, needs no address on the interface and lets a frame be exactly what it should be.
 type packets struct {
+	ears    *ears
 	sockets map[string]*socket
+	readers sync.WaitGroup
+	macs    map[hardware]bool // of this host
+	macsAt  time.Time         // when they were read
 }
 
 type socket struct {
@@ -38,9 +49,11 @@ type socket struct {
 	index  int
 	mac    net.HardwareAddr
 	router bool
+	arp    *listener // nil until needed
+	ndp    *listener // nil until needed
 }
 
-func newPackets() *packets { return &packets{sockets: map[string]*socket{}} }
+func newPackets(ears *ears) *packets { return &packets{ears: ears, sockets: map[string]*socket{}} }
 
 func (p *packets) check(name string) (changed bool, err error) {
 	ifi, err := net.InterfaceByName(name)
@@ -82,9 +95,9 @@ func usable(ifi *net.Interface) error {
 }
 
 func (p *packets) send(b model.Binding, allowed func(netip.Addr) bool) (sent bool, err error) {
-	s := p.sockets[b.Interface]
-	if s == nil || s.conn == nil {
-		return false, fmt.Errorf("announce %s on %s: its socket failed", b.Addr, b.Interface)
+	s, err := p.socket(b)
+	if err != nil {
+		return false, err
 	}
 	all, err := frames(b.Addr, s.mac, s.router)
 	if err != nil {
@@ -95,33 +108,77 @@ func (p *packets) send(b model.Binding, allowed func(netip.Addr) bool) (sent boo
 			return false, nil
 		}
 		if err := s.write(frame); err != nil {
-			s.close() // ENETDOWN, ENXIO: the next check opens it anew
 			return false, fmt.Errorf("announce %s on %s: %w", b.Addr, b.Interface, err)
 		}
 	}
-	return true, nil
+	return true, p.hear(s, b)
 }
 
-func (s *socket) write(frame []byte) error {
-	if err := s.conn.SetWriteDeadline(time.Now().Add(sendTimeout)); err != nil {
+func (p *packets) probe(b model.Binding) error {
+	s, err := p.socket(b)
+	if err != nil {
 		return err
 	}
-	_, err := s.conn.WriteTo(frame, &packet.Addr{HardwareAddr: net.HardwareAddr(frame[:len(broadcast)])})
+	if err := p.hear(s, b); err != nil {
+		return err
+	}
+	frame, err := question(b.Addr, s.mac)
+	if err != nil {
+		return err
+	}
+	if err := s.write(frame); err != nil {
+		return fmt.Errorf("ask on %s for %s: %w", b.Interface, b.Addr, err)
+	}
+	return nil
+}
+
+func (p *packets) answer(b model.Binding, to hardware, allowed func(netip.Addr) bool) error {
+	s, err := p.socket(b)
+	if err != nil || !allowed(b.Addr) {
+		return err
+	}
+	frame, err := answer(b.Addr, s.mac, to[:])
+	if err != nil {
+		return err
+	}
+	return s.write(frame)
+}
+
+func (p *packets) socket(b model.Binding) (*socket, error) {
+	s := p.sockets[b.Interface]
+	if s == nil || s.conn == nil {
+		return nil, fmt.Errorf("announce %s on %s: its socket failed", b.Addr, b.Interface)
+	}
+	return s, nil
+}
+
+// write sends a frame. After an error (ENETDOWN, ENXIO) the next check opens the socket anew.
+func (s *socket) write(frame []byte) error {
+	err := s.conn.SetWriteDeadline(time.Now().Add(sendTimeout))
+	if err == nil {
+		_, err = s.conn.WriteTo(frame, &packet.Addr{HardwareAddr: net.HardwareAddr(frame[:len(broadcast)])})
+	}
+	if err != nil {
+		s.close()
+	}
 	return err
 }
 
-// close closes the socket. Nothing was read or is buffered: an error would tell nothing.
+// close closes the sockets. Nothing is buffered: an error would tell nothing.
 func (s *socket) close() {
 	if s.conn != nil {
 		_ = s.conn.Close()
-		s.conn = nil
 	}
+	s.arp.close()
+	s.ndp.close()
+	s.conn, s.arp, s.ndp = nil, nil, nil
 }
 
 func (p *packets) close() {
 	for _, s := range p.sockets {
 		s.close()
 	}
+	p.readers.Wait()
 }
 
 // forwards reports whether the node is an IPv6 router on the interface, which an advertisement has to say (RFC 4861,

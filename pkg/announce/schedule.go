@@ -15,6 +15,8 @@ type entry struct {
 	at      time.Time
 	sent    int // announcements of this burst
 	index   int // in the heap
+
+	defended time.Time // last
 }
 
 // schedule says which binding is announced next. It is a heap by time, so that thousands of VIPs cost one timer.
@@ -25,9 +27,9 @@ type schedule struct {
 
 func newSchedule() schedule { return schedule{entries: map[model.Binding]*entry{}} }
 
-// set makes the bindings the scheduled ones: new ones are due now. It returns those that are scheduled no more, and
-// whether there are new ones.
-func (s *schedule) set(bindings []model.Binding, now time.Time) (removed []model.Binding, added bool) {
+// set makes the bindings the scheduled ones: new ones are due now. It returns those that are scheduled no more, and the
+// new ones.
+func (s *schedule) set(bindings []model.Binding, now time.Time) (removed, added []model.Binding) {
 	wanted := make(map[model.Binding]bool, len(bindings))
 	for _, b := range bindings {
 		wanted[b] = true
@@ -44,7 +46,7 @@ func (s *schedule) set(bindings []model.Binding, now time.Time) (removed []model
 			e := &entry{binding: b, at: now}
 			s.entries[b] = e
 			heap.Push(&s.queue, e)
-			added = true
+			added = append(added, b)
 		}
 	}
 	return removed, added
@@ -66,8 +68,19 @@ func (s *schedule) next() time.Time {
 	return s.queue[0].at
 }
 
-// done moves a binding to its next time.
-func (s *schedule) done(b model.Binding, now time.Time) {
+// defend makes a binding due, unless that was done less than defendInterval ago.
+func (s *schedule) defend(b model.Binding, now time.Time) bool {
+	e := s.entries[b]
+	if e == nil || !e.defended.IsZero() && now.Sub(e.defended) < defendInterval {
+		return false
+	}
+	e.at, e.defended = now, now
+	heap.Fix(&s.queue, e.index)
+	return true
+}
+
+// done moves a binding to its next time. It reports whether its burst is over.
+func (s *schedule) done(b model.Binding, now time.Time) (over bool) {
 	e := s.entries[b]
 	e.sent++
 	switch {
@@ -79,6 +92,7 @@ func (s *schedule) done(b model.Binding, now time.Time) {
 		e.at = now.Add(refresh)
 	}
 	heap.Fix(&s.queue, e.index)
+	return e.sent >= burst
 }
 
 // again moves a binding that could not be announced to a next try. Its burst begins anew when one succeeds.

@@ -146,6 +146,19 @@ func Address(name string, addresses ...string) error {
 	return nil
 }
 
+// Detect adds a permanent IPv6 address as hosts do: with duplicate address detection. In the calling thread's namespace.
+func Detect(name, address string) error {
+	link, err := netlink.LinkByName(name)
+	if err != nil {
+		return err
+	}
+	addr, err := netlink.ParseAddr(address)
+	if err != nil {
+		return err
+	}
+	return netlink.AddrAdd(link, addr)
+}
+
 // Dummy is that of Space, in the calling thread's namespace.
 func Dummy(name string, addresses ...string) error {
 	if err := netlink.LinkAdd(&netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Name: name}}); err != nil {
