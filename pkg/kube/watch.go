@@ -3,23 +3,22 @@ package kube
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
-	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/fairlead/fairlead/pkg/api/v1alpha1"
 	"github.com/fairlead/fairlead/pkg/generated/informers/externalversions"
-	listers "github.com/fairlead/fairlead/pkg/generated/listers/api/v1alpha1"
 	"github.com/fairlead/fairlead/pkg/source"
 )
 
@@ -35,13 +34,11 @@ func StripManagedFields(object any) (any, error) {
 type Watcher struct {
 	core     informers.SharedInformerFactory
 	fairlead externalversions.SharedInformerFactory
-	vips     listers.VIPLister
-	nodes    corelisters.NodeLister
-	slices   cache.Indexer
+	vips     sorted[*v1alpha1.VIP]
+	nodes    sorted[*corev1.Node]
+	slices   grouped[*discoveryv1.EndpointSlice]
 	synced   []cache.InformerSynced
 }
-
-const indexService = "service"
 
 // NewWatcher makes a Watcher that calls notify, which must not block, whenever something changed that matters to a speaker.
 func NewWatcher(clients *Clients, notify func()) (*Watcher, error) {
@@ -49,36 +46,52 @@ func NewWatcher(clients *Clients, notify func()) (*Watcher, error) {
 		core:     informers.NewSharedInformerFactoryWithOptions(clients.Core, 0, informers.WithTransform(trim)),
 		fairlead: externalversions.NewSharedInformerFactoryWithOptions(clients.Fairlead, 0, externalversions.WithTransform(trim)),
 	}
-	vips := w.fairlead.Fairlead().V1alpha1().VIPs()
-	nodes := w.core.Core().V1().Nodes()
-	endpointSlices := w.core.Discovery().V1().EndpointSlices()
-	w.vips, w.nodes, w.slices = vips.Lister(), nodes.Lister(), endpointSlices.Informer().GetIndexer()
-	err := endpointSlices.Informer().AddIndexers(cache.Indexers{indexService: func(object any) ([]string, error) {
-		slice, ok := object.(*discoveryv1.EndpointSlice)
-		if !ok {
-			return nil, fmt.Errorf("an EndpointSlice was expected, not %T", object)
-		}
-		return []string{serviceOf(slice).String()}, nil
-	}})
+	err := errors.Join(
+		keep(w, w.fairlead.Fairlead().V1alpha1().VIPs().Informer(), notify, w.keepVIP),
+		keep(w, w.core.Core().V1().Nodes().Informer(), notify, w.keepNode),
+		keep(w, w.core.Discovery().V1().EndpointSlices().Informer(), notify, w.keepSlice),
+	)
 	if err != nil {
-		return nil, fmt.Errorf("index EndpointSlices by Service: %w", err)
-	}
-	for _, informer := range []cache.SharedIndexInformer{vips.Informer(), nodes.Informer(), endpointSlices.Informer()} {
-		registration, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-			AddFunc: func(any) { notify() },
-			UpdateFunc: func(old, now any) {
-				if matters(old, now) {
-					notify()
-				}
-			},
-			DeleteFunc: func(any) { notify() },
-		})
-		if err != nil {
-			return nil, fmt.Errorf("watch: %w", err)
-		}
-		w.synced = append(w.synced, registration.HasSynced)
+		return nil, fmt.Errorf("watch: %w", err)
 	}
 	return w, nil
+}
+
+// keep has a function take every change of an informer's objects, from what was to what is, nil for nothing, before notify is
+// called.
+func keep[T metav1.Object](w *Watcher, informer cache.SharedIndexInformer, notify func(), take func(old, now T)) error {
+	var none T
+	registration, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc: func(object any) {
+			if now, ok := object.(T); ok {
+				take(none, now)
+				notify()
+			}
+		},
+		UpdateFunc: func(old, now any) {
+			before, _ := old.(T)
+			if after, ok := now.(T); ok {
+				take(before, after)
+			}
+			if matters(old, now) {
+				notify()
+			}
+		},
+		DeleteFunc: func(object any) {
+			if gone, ok := object.(cache.DeletedFinalStateUnknown); ok {
+				object = gone.Obj
+			}
+			if old, ok := object.(T); ok {
+				take(old, none)
+				notify()
+			}
+		},
+	})
+	if err != nil {
+		return err
+	}
+	w.synced = append(w.synced, registration.HasSynced)
+	return nil
 }
 
 // Start begins to watch and waits until everything that exists is known, or the context ends.
@@ -99,44 +112,39 @@ func (w *Watcher) Wait() {
 
 // VIPs lists the VIPs that are not being deleted, in the order of their names. Claims are not among them: what they claim is a
 // VIP of its own.
-func (w *Watcher) VIPs() ([]*v1alpha1.VIP, error) {
-	all, err := w.vips.List(labels.Everything())
-	if err != nil {
-		return nil, err
-	}
-	all = slices.DeleteFunc(all, func(vip *v1alpha1.VIP) bool {
-		_, err := source.ParseVIPName(vip.Name)
-		return vip.DeletionTimestamp != nil || err != nil
-	})
-	slices.SortFunc(all, func(a, b *v1alpha1.VIP) int { return cmp.Compare(a.Name, b.Name) })
-	return all, nil
-}
+func (w *Watcher) VIPs() []*v1alpha1.VIP { return w.vips.list() }
 
-// VIP is one VIP, nil if there is none of that name.
-func (w *Watcher) VIP(name string) (*v1alpha1.VIP, error) {
-	vip, err := w.vips.Get(name)
-	if apierrors.IsNotFound(err) {
-		return nil, nil
-	}
-	return vip, err
-}
+// VIP is one of VIPs, nil if there is none of that name.
+func (w *Watcher) VIP(name string) *v1alpha1.VIP { return w.vips.get(name) }
 
-// Nodes lists the Nodes.
-func (w *Watcher) Nodes() ([]*corev1.Node, error) { return w.nodes.List(labels.Everything()) }
+// Nodes lists the Nodes, in the order of their names.
+func (w *Watcher) Nodes() []*corev1.Node { return w.nodes.list() }
 
-// EndpointSlices lists the EndpointSlices of a Service.
+// EndpointSlices lists the EndpointSlices of a Service, in the order of their names.
 func (w *Watcher) EndpointSlices(service types.NamespacedName) []*discoveryv1.EndpointSlice {
-	objects, err := w.slices.ByIndex(indexService, service.String())
-	if err != nil {
-		return nil // the index exists since NewWatcher
+	return w.slices.list(service)
+}
+
+func (w *Watcher) keepVIP(old, now *v1alpha1.VIP) {
+	name := cmp.Or(now, old).Name
+	if _, err := source.ParseVIPName(name); err != nil {
+		return
 	}
-	out := make([]*discoveryv1.EndpointSlice, 0, len(objects))
-	for _, object := range objects {
-		if slice, ok := object.(*discoveryv1.EndpointSlice); ok {
-			out = append(out, slice)
-		}
+	if now != nil && now.DeletionTimestamp != nil {
+		now = nil
 	}
-	return out
+	w.vips.put(name, now)
+}
+
+func (w *Watcher) keepNode(old, now *corev1.Node) { w.nodes.put(cmp.Or(now, old).Name, now) }
+
+func (w *Watcher) keepSlice(old, now *discoveryv1.EndpointSlice) {
+	if old != nil && (now == nil || serviceOf(old) != serviceOf(now)) {
+		w.slices.put(serviceOf(old), old.Name, nil)
+	}
+	if now != nil {
+		w.slices.put(serviceOf(now), now.Name, now)
+	}
 }
 
 func serviceOf(slice *discoveryv1.EndpointSlice) types.NamespacedName {

@@ -176,10 +176,7 @@ func (l *large) run() *Speaker {
 
 // told reports whether the speaker's watch has brought it all that it wrote into statuses.
 func (l *large) told(speaker *Speaker) bool {
-	vips, err := speaker.watcher.VIPs()
-	if err != nil {
-		l.Fatal(err)
-	}
+	vips := speaker.watcher.VIPs()
 	return !slices.ContainsFunc(vips, func(vip *v1alpha1.VIP) bool { return vip.Status.Node == "" })
 }
 

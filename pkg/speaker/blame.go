@@ -50,13 +50,13 @@ const remedyProxy = "kube-proxy in ipvs mode (interface " + proxyInterface + ") 
 // the Node's and not the VIPs', since all of them are hit at once, and what is to be changed is on the node.
 type blame struct {
 	config Config
-	nodes  func() ([]*corev1.Node, error)
+	nodes  func() []*corev1.Node
 
 	mu   sync.Mutex
 	told map[layer]time.Time
 }
 
-func newBlame(config Config, nodes func() ([]*corev1.Node, error)) *blame {
+func newBlame(config Config, nodes func() []*corev1.Node) *blame {
 	return &blame{config: config, nodes: nodes, told: map[layer]time.Time{}}
 }
 
@@ -101,11 +101,9 @@ func (b *blame) remedy(of layer) string {
 
 // node is this node's object; should it be unknown, its name.
 func (b *blame) node() *corev1.Node {
-	if nodes, err := b.nodes(); err == nil {
-		for _, node := range nodes {
-			if node.Name == b.config.Node {
-				return node
-			}
+	for _, node := range b.nodes() {
+		if node.Name == b.config.Node {
+			return node
 		}
 	}
 	return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: b.config.Node}}

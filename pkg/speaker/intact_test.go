@@ -199,8 +199,8 @@ func TestRepairsAreCountedEachTimeAndAreAnEventNowAndThen(t *testing.T) {
 		registry, recorder, kernel := prometheus.NewRegistry(), &nodeRecorder{}, newFakes(nft.NewFake())
 		b := newBlame(Config{
 			Node: "n1", Recorder: recorder, Metrics: NewMetrics(registry), Kernel: Kernel{Addresses: kernel.addresses},
-		}, func() ([]*corev1.Node, error) {
-			return []*corev1.Node{{ObjectMeta: metav1.ObjectMeta{Name: "n1", UID: "uid-1"}}}, nil
+		}, func() []*corev1.Node {
+			return []*corev1.Node{{ObjectMeta: metav1.ObjectMeta{Name: "n1", UID: "uid-1"}}}
 		})
 		for range 5 {
 			b.tell(context.Background(), Repairs{layerIPVS: {count: 2}})

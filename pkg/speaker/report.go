@@ -185,9 +185,9 @@ func (r *reporter) write(ctx context.Context, name string) error {
 	if !tells {
 		return nil // it moved away meanwhile
 	}
-	vip, err := r.watcher.VIP(name)
-	if err != nil || vip == nil {
-		return err
+	vip := r.watcher.VIP(name)
+	if vip == nil {
+		return nil // it is gone
 	}
 	return kube.WriteVIPStatus(ctx, r.config.Clients.Fairlead, vip, report)
 }

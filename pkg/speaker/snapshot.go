@@ -8,11 +8,8 @@ import (
 )
 
 // machines are the nodes, as their heartbeats and Nodes say.
-func (s *Speaker) machines(status election.Status) ([]plan.Machine, error) {
-	nodes, err := s.watcher.Nodes()
-	if err != nil {
-		return nil, err
-	}
+func (s *Speaker) machines(status election.Status) []plan.Machine {
+	nodes := s.watcher.Nodes()
 	machines := make([]plan.Machine, 0, len(nodes))
 	for _, node := range nodes {
 		machine := plan.Machine{
@@ -26,7 +23,7 @@ func (s *Speaker) machines(status election.Status) ([]plan.Machine, error) {
 		}
 		machines = append(machines, machine)
 	}
-	return machines, nil
+	return machines
 }
 
 // snapshot is what this node knows, with the VIPs that it holds.

@@ -224,15 +224,9 @@ func (s *Speaker) reconcile(ctx context.Context) error {
 	if err := s.readInterfaces(); err != nil {
 		return err
 	}
-	vips, err := s.watcher.VIPs()
-	if err != nil {
-		return err
-	}
+	vips := s.watcher.VIPs()
 	status := s.elector.Status()
-	machines, err := s.machines(status)
-	if err != nil {
-		return err
-	}
+	machines := s.machines(status)
 	candidates := s.planner.Candidates(vips, machines, s.watcher.EndpointSlices)
 	s.offer(vips, candidates, status)
 	if !s.began {
@@ -360,17 +354,7 @@ func (s *Speaker) withdraw(ctx context.Context) {
 	defer cancel()
 	logger := klog.FromContext(ctx)
 	s.lease.Store(nil)
-	vips, err := s.watcher.VIPs()
-	if err != nil {
-		logger.Error(err, "Cannot list the VIPs to withdraw")
-		return
-	}
-	machines, err := s.machines(election.Status{})
-	if err != nil {
-		logger.Error(err, "Cannot list the nodes that are backends")
-		return
-	}
-	result := plan.Node(s.snapshot(vips, machines, nil))
+	result := plan.Node(s.snapshot(s.watcher.VIPs(), s.machines(election.Status{}), nil))
 	if _, err := s.datapath.Apply(ctx, result.State, true); err != nil {
 		logger.Error(err, "Cannot withdraw everything; lifetimes end what is left")
 		return
