@@ -71,7 +71,7 @@ func benchmarkChecks(b *testing.B, answering, hanging int) {
 	for i := range hanging {
 		add(hole.Addr(), uint16(i+1))
 	}
-	checker.Set(targets)
+	checker.Change(targets)
 	var work sync.WaitGroup
 	work.Go(func() { checker.Run(ctx) })
 	time.Sleep(startWithin) // the first checks are spread over this

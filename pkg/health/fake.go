@@ -16,7 +16,9 @@ type Fake struct {
 }
 
 // NewFake returns a Fake for which everything is up.
-func NewFake() *Fake { return &Fake{down: map[model.Target]Verdict{}} }
+func NewFake() *Fake {
+	return &Fake{targets: map[model.Target]bool{}, down: map[model.Target]Verdict{}}
+}
 
 // Fail makes a target be down for a reason, or up if the reason is empty.
 func (f *Fake) Fail(target model.Target, reason string) {
@@ -28,18 +30,32 @@ func (f *Fake) Fail(target model.Target, reason string) {
 	}
 }
 
-// Targets are those of the last Set.
+// Targets are those that are wanted.
 func (f *Fake) Targets() map[model.Target]bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return maps.Clone(f.targets)
 }
 
-// Set is that of Checker.
-func (f *Fake) Set(targets map[model.Target]bool) {
+// Change is that of Checker.
+func (f *Fake) Change(targets map[model.Target]bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.targets = maps.Clone(targets)
+	maps.Copy(f.targets, targets)
+	maps.DeleteFunc(f.targets, func(_ model.Target, wanted bool) bool { return !wanted })
+}
+
+// Down is that of Checker.
+func (f *Fake) Down() map[model.Target]bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	down := map[model.Target]bool{}
+	for target, verdict := range f.down {
+		if f.targets[target] && verdict.Down {
+			down[target] = true
+		}
+	}
+	return down
 }
 
 // Verdict is that of Checker: of a target that is not wanted nothing is known.

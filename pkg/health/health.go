@@ -48,7 +48,7 @@ type Verdict struct {
 	Reason string
 }
 
-// Checker checks targets again and again. Set and Verdict may be called at any time, Run once.
+// Checker checks targets again and again. Change, Down and Verdict may be called at any time, Run once.
 type Checker struct {
 	config Config
 	probe  func(context.Context, model.Target) error
@@ -56,6 +56,7 @@ type Checker struct {
 
 	mu     sync.Mutex
 	states map[model.Target]*state // of the targets that are wanted
+	down   downs                   // those of them that are down
 	queue  queue                   // of those of them that wait for their next check
 	slots  slots
 }
@@ -68,23 +69,23 @@ func New(config Config) *Checker {
 	}
 }
 
-// Set says which targets to check from now on. What is known of those that stay is kept.
-func (c *Checker) Set(targets map[model.Target]bool) {
+// Change has targets checked from now on, those that are true, or no more. What is known of the others is kept.
+func (c *Checker) Change(targets map[model.Target]bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for target, state := range c.states {
-		if !targets[target] {
-			c.drop(state)
-			delete(c.states, target)
-		}
-	}
 	added := false
 	for target, wanted := range targets {
-		if wanted && c.states[target] == nil {
+		known := c.states[target]
+		switch {
+		case wanted && known == nil:
 			state := &state{target: target, index: unqueued, due: time.Now().Add(rand.N(max(min(startWithin, target.Check.Interval), 1)))}
 			c.states[target] = state
 			heap.Push(&c.queue, state)
 			added = true
+		case !wanted && known != nil:
+			c.drop(known)
+			delete(c.states, target)
+			c.down.set(target, false)
 		}
 	}
 	if added {
@@ -101,6 +102,13 @@ func (c *Checker) drop(state *state) {
 	if state.stop != nil {
 		state.stop()
 	}
+}
+
+// Down gives the targets that are down. The map must not be changed, and does not change.
+func (c *Checker) Down() map[model.Target]bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.down.share()
 }
 
 // Verdict tells what is known of a target.
@@ -179,6 +187,7 @@ func (c *Checker) check(ctx context.Context, state *state, late time.Duration) {
 	changed := false
 	if !cut && !state.dropped {
 		changed = state.judge(err)
+		c.down.set(state.target, state.verdict.Down)
 		state.due = started.Add(pause(state.target.Check.Interval))
 		heap.Push(&c.queue, state)
 		waiting = waiting || state.index == 0

@@ -103,7 +103,7 @@ func TestVerdicts(t *testing.T) {
 				if c.Verdict(one).Down {
 					t.Error("a target that nobody asked for is down")
 				}
-				c.Set(set(one))
+				c.Change(set(one))
 				if c.Verdict(one).Down {
 					t.Error("a target that was not judged yet is down")
 				}
@@ -112,6 +112,9 @@ func TestVerdicts(t *testing.T) {
 					for b.count(one) <= i {
 						time.Sleep(100 * time.Millisecond)
 						synctest.Wait()
+					}
+					if c.Down()[one] != c.Verdict(one).Down {
+						t.Errorf("down are %v, and the verdict is %+v", c.Down(), c.Verdict(one))
 					}
 					if c.Verdict(one).Down {
 						got += "x"
@@ -136,7 +139,7 @@ func (b *backends) count(target model.Target) int {
 func TestAVerdictSaysWhy(t *testing.T) {
 	one, two := target(80), target(81)
 	check(t, map[model.Target]string{one: "x", two: "s"}, func(c *Checker, _ *backends, _ *atomic.Int32) {
-		c.Set(set(one, two))
+		c.Change(set(one, two))
 		time.Sleep(10 * time.Second)
 		for target, want := range map[model.Target]string{
 			one: "TCP connect: connection refused", two: "TCP connect: no answer: context deadline exceeded",
@@ -151,7 +154,7 @@ func TestAVerdictSaysWhy(t *testing.T) {
 func TestChecksKeepTheirPace(t *testing.T) {
 	fast, slow := target(80), target(81)
 	check(t, map[model.Target]string{fast: ".", slow: "s"}, func(c *Checker, b *backends, _ *atomic.Int32) {
-		c.Set(set(fast, slow))
+		c.Change(set(fast, slow))
 		time.Sleep(100 * time.Second)
 		// 5 s from start to start, with 2 s of waiting in it or without.
 		for _, target := range []model.Target{fast, slow} {
@@ -162,12 +165,12 @@ func TestChecksKeepTheirPace(t *testing.T) {
 	})
 }
 
-func TestSetKeepsWhatIsKnownOfThoseThatStay(t *testing.T) {
+func TestChangeKeepsWhatIsKnownOfThoseThatStay(t *testing.T) {
 	stays, goes, comes := target(80), target(81), target(82)
 	check(t, map[model.Target]string{stays: "x", goes: "x", comes: "."}, func(c *Checker, b *backends, notified *atomic.Int32) {
-		c.Set(set(stays, goes))
+		c.Change(set(stays, goes))
 		time.Sleep(10 * time.Second)
-		c.Set(set(stays, comes))
+		c.Change(map[model.Target]bool{goes: false, comes: true})
 		if !c.Verdict(stays).Down || c.Verdict(goes).Down || c.Verdict(comes).Down {
 			t.Errorf("stays %+v, goes %+v, comes %+v", c.Verdict(stays), c.Verdict(goes), c.Verdict(comes))
 		}
@@ -183,11 +186,13 @@ func TestSetKeepsWhatIsKnownOfThoseThatStay(t *testing.T) {
 		if notified.Load() != 2 {
 			t.Errorf("%d notifications, want one for each that went down", notified.Load())
 		}
-		c.Set(set(goes))
+		c.Change(map[model.Target]bool{stays: false, comes: false, goes: true})
 		if c.Verdict(goes).Down {
 			t.Error("what is known of a target outlived it")
 		}
-		c.Set(nil)
+		if down := c.Down(); len(down) != 0 {
+			t.Errorf("down are %v, which nobody wants any more or which were not judged yet", down)
+		}
 	})
 }
 
@@ -206,7 +211,7 @@ func TestANetworkThatHangsDelaysNoOther(t *testing.T) {
 		script[at(3, host)] = "."
 	}
 	check(t, script, func(c *Checker, b *backends, _ *atomic.Int32) {
-		c.Set(keys(script))
+		c.Change(keys(script))
 		time.Sleep(60 * time.Second)
 		if most := b.most.Load(); most > testSlots {
 			t.Errorf("%d checks were under way at once, want %d at most", most, testSlots)
@@ -274,16 +279,16 @@ func keys(script map[model.Target]string) map[model.Target]bool {
 func TestTheEndOfTheContextCutsChecksShortAndJudgesNobody(t *testing.T) {
 	one := target(80)
 	check(t, map[model.Target]string{one: "s"}, func(c *Checker, b *backends, _ *atomic.Int32) {
-		c.Set(set(one))
+		c.Change(set(one))
 		for b.running.Load() == 0 {
 			time.Sleep(10 * time.Millisecond)
 		}
-		c.Set(nil)
+		c.Change(map[model.Target]bool{one: false})
 		synctest.Wait()
 		if b.running.Load() != 0 {
 			t.Error("a check of what is not wanted any more goes on")
 		}
-		c.Set(set(one))
+		c.Change(set(one))
 		for b.running.Load() == 0 {
 			time.Sleep(10 * time.Millisecond)
 		}

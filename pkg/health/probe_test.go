@@ -180,7 +180,7 @@ func TestABackendThatDiesAndComesBack(t *testing.T) {
 	target := model.Target{Addr: addrOf(t, server.Listener), Check: model.Check{
 		Type: model.CheckHTTP, Path: "/", Codes: codes(200, 399), Interval: 5 * time.Millisecond, Timeout: patience, Rise: 2, Fall: 2,
 	}}
-	checker.Set(set(target))
+	checker.Change(set(target))
 	for deadline := time.Now().Add(patience); checks.Load() == 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("nothing was checked")

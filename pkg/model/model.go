@@ -183,3 +183,6 @@ type Interface struct {
 	Name     string
 	Prefixes []netip.Prefix
 }
+
+// Same reports whether two lists are one, which takes a glance where comparing them takes long. Lists that are equal may be two.
+func Same[T any](a, b []T) bool { return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0]) }

@@ -88,7 +88,7 @@ func (s *Snapshot) nodes(vip netip.Addr, frontend *v1alpha1.Frontend, port uint1
 		}
 	}
 	var out []member
-	for _, machine := range s.Machines {
+	for _, machine := range s.machines() {
 		addresses := reachable(vip, machine.Addresses, frontend.Forwarding)
 		if len(addresses) == 0 || !allowed(machine) || !matches.Matches(labels.Set(machine.Labels)) {
 			continue

@@ -90,9 +90,9 @@ func unready(m *Machine) { m.Ready = false }
 func labelled(key string) func(*Machine) { return func(m *Machine) { m.Labels[key] = "" } }
 
 // node1 is the plan of node n1, which holds it, for one VIP, with pods of both families.
-func node1(down func(model.Target) bool, machines []Machine, address string, frontends ...v1alpha1.Frontend) Result {
-	return Node(Snapshot{
-		VIPs: []*v1alpha1.VIP{vip(address, frontends...)}, Node: "n1", Machines: machines, Down: down,
+func node1(down func(*Snapshot), machines []Machine, address string, frontends ...v1alpha1.Frontend) Result {
+	snapshot := Snapshot{
+		VIPs: []*v1alpha1.VIP{vip(address, frontends...)}, Node: "n1", Machines: machines,
 		Held: map[string]bool{address: true}, Interfaces: []model.Interface{eth0},
 		Slices: func(types.NamespacedName) []*discoveryv1.EndpointSlice {
 			return []*discoveryv1.EndpointSlice{
@@ -100,7 +100,11 @@ func node1(down func(model.Target) bool, machines []Machine, address string, fro
 				endpointSlice(discoveryv1.AddressTypeIPv6, "http", 8080, endpoint{address: "fd00:244:1::2"}),
 			}
 		},
-	})
+	}
+	if down != nil {
+		down(&snapshot)
+	}
+	return Node(snapshot)
 }
 
 func TestKindsOfBackends(t *testing.T) {
@@ -202,19 +206,19 @@ func TestKindsOfBackends(t *testing.T) {
 				test.vip = "10.87.2.10"
 			}
 			result := node1(nil, test.machines, test.vip, frontend)
-			if problem := fmt.Sprint(result.Problems[test.vip]); test.problem != "" {
+			if problem := fmt.Sprint(part(result, test.vip).Problem); test.problem != "" {
 				if !strings.Contains(problem, test.problem) || len(result.State.Servers) != 0 {
 					t.Errorf("problem %q with servers %v, want %q and none", problem, result.State.Servers, test.problem)
 				}
 				return
 			}
-			if len(result.Problems) > 0 || len(result.State.Servers) != 1 {
-				t.Fatalf("problems %v, servers %v", result.Problems, result.State.Servers)
+			if len(problems(result)) > 0 || len(result.State.Servers) != 1 {
+				t.Fatalf("problems %v, servers %v", problems(result), result.State.Servers)
 			}
 			if diff := cmp.Diff(test.want, lines(result.State.Servers[0].Backends)); diff != "" {
 				t.Errorf("backends (-want +got):\n%s", diff)
 			}
-			if count := result.Backends[test.vip].String(); count != test.count {
+			if count := part(result, test.vip).Backends.String(); count != test.count {
 				t.Errorf("count %s, want %s", count, test.count)
 			}
 		})
@@ -245,7 +249,7 @@ func TestAStandbyDoesNotBalanceToItself(t *testing.T) {
 				t.Errorf("held %v, port %d (-want +got):\n%s", held, server.Port, diff)
 			}
 		}
-		if count := result.Backends["10.87.2.10"].String(); count != "6/6" {
+		if count := part(result, "10.87.2.10").Backends.String(); count != "6/6" {
 			t.Errorf("held %v: count %s, want 6/6", held, count)
 		}
 	}
@@ -261,8 +265,8 @@ func TestSchedulers(t *testing.T) {
 		frontend := web()
 		frontend.Scheduler = name
 		result := node1(nil, nil, "10.87.2.10", frontend)
-		if len(result.Problems) > 0 || len(result.State.Servers) != 1 || result.State.Servers[0].Scheduler != want {
-			t.Errorf("scheduler %q gives %v, problems %v; want %v", name, result.State.Servers, result.Problems, want)
+		if len(problems(result)) > 0 || len(result.State.Servers) != 1 || result.State.Servers[0].Scheduler != want {
+			t.Errorf("scheduler %q gives %v, problems %v; want %v", name, result.State.Servers, problems(result), want)
 		}
 	}
 }
@@ -275,7 +279,7 @@ func TestAFrontendOfAnUnknownSchedulerIsLeftOutAlone(t *testing.T) {
 		t.Errorf("servers %v, want that of port 80", result.State.Servers)
 	}
 	want := `VIP 10.87.2.10: port 443/TCP stays closed: scheduler "fastest" is not one of mh, sh, rr`
-	if problem := fmt.Sprint(result.Problems["10.87.2.10"]); !strings.HasPrefix(problem, want) {
+	if problem := fmt.Sprint(part(result, "10.87.2.10").Problem); !strings.HasPrefix(problem, want) {
 		t.Errorf("problem %q, want %q", problem, want)
 	}
 }

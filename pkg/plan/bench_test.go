@@ -30,7 +30,9 @@ func benchSnapshot(n int) Snapshot {
 		address := netip.AddrFrom4([4]byte{10, 87, byte(100 + i>>8), byte(i)}).String()
 		frontend := web()
 		frontend.Service.Name = fmt.Sprintf("web-%d", i)
-		s.VIPs = append(s.VIPs, vip(address, frontend))
+		v := vip(address, frontend)
+		v.UID = types.UID(address)
+		s.VIPs = append(s.VIPs, v)
 		s.Held[address] = i%benchMachines == 0
 		var of []endpoint
 		for j := range benchBackends {

@@ -21,7 +21,7 @@ func (s *Snapshot) judge(members []member, check model.Check, port uint16) []Che
 			continue
 		}
 		target := model.Target{Addr: netip.AddrPortFrom(m.addr.Addr(), cmp.Or(port, m.addr.Port())), Check: check}
-		out = append(out, Checked{Backend: m.addr, Target: target, Down: s.Down != nil && s.Down(target)})
+		out = append(out, Checked{Backend: m.addr, Target: target, Down: s.Down[target]})
 	}
 	return out
 }

@@ -17,8 +17,19 @@ import (
 )
 
 // downAt is a verdict: the targets at these addresses are down.
-func downAt(addresses ...string) func(model.Target) bool {
-	return func(target model.Target) bool { return slices.Contains(addresses, target.Addr.String()) }
+func downAt(addresses ...string) func(*Snapshot) {
+	return func(s *Snapshot) {
+		s.Down = nil
+		down := map[model.Target]bool{}
+		for _, part := range Node(*s).Parts {
+			for _, checked := range part.Checked {
+				if slices.Contains(addresses, checked.Target.Addr.String()) {
+					down[checked.Target] = true
+				}
+			}
+		}
+		s.Down = down
+	}
 }
 
 func TestWeightsFollowHealthChecks(t *testing.T) {
@@ -59,10 +70,10 @@ func TestWeightsFollowHealthChecks(t *testing.T) {
 			if diff := cmp.Diff(test.want, lines(result.State.Servers[0].Backends)); diff != "" {
 				t.Errorf("backends (-want +got):\n%s", diff)
 			}
-			if count := result.Backends["10.87.2.10"].String(); count != test.count {
+			if count := part(result, "10.87.2.10").Backends.String(); count != test.count {
 				t.Errorf("count %s, want %s", count, test.count)
 			}
-			for _, checked := range result.Checked["10.87.2.10"] {
+			for _, checked := range part(result, "10.87.2.10").Checked {
 				if want := slices.Contains(test.down, checked.Target.Addr.String()); checked.Down != want {
 					t.Errorf("%s is down: %v, want %v", checked.Backend, checked.Down, want)
 				}
@@ -84,7 +95,7 @@ func TestEveryFrontendFailsOpenAlone(t *testing.T) {
 			t.Errorf("backends of port %d (-want +got):\n%s", server.Port, diff)
 		}
 	}
-	if count := result.Backends["10.87.2.10"].String(); count != "1/4" {
+	if count := part(result, "10.87.2.10").Backends.String(); count != "1/4" {
 		t.Errorf("count %s, want 1/4", count)
 	}
 }
@@ -140,13 +151,13 @@ func TestWhatIsChecked(t *testing.T) {
 				Slices: func(types.NamespacedName) []*discoveryv1.EndpointSlice { return []*discoveryv1.EndpointSlice{slice} },
 			})
 			var got []string
-			for _, c := range result.Checked["10.87.2.10"] {
+			for _, c := range part(result, "10.87.2.10").Checked {
 				got = append(got, fmt.Sprintf("%s at %s %s %s", c.Backend, c.Target.Addr, c.Target.Check.Type, c.Target.Check.Path))
 			}
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("checked (-want +got):\n%s", diff)
 			}
-			problem := fmt.Sprint(result.Problems["10.87.2.10"])
+			problem := fmt.Sprint(part(result, "10.87.2.10").Problem)
 			if test.problem != "" && (!strings.Contains(problem, test.problem) || !strings.Contains(problem, "are not checked")) {
 				t.Errorf("problem %q, want %q", problem, test.problem)
 			}
@@ -165,7 +176,7 @@ func TestBackendsOfSeveralFrontendsAreCheckedOnce(t *testing.T) {
 	http, https := web(), web()
 	http.HealthCheck, https.HealthCheck, https.Port = &v1alpha1.HealthCheck{}, &v1alpha1.HealthCheck{}, 443
 	result := node1(nil, nil, "10.87.2.10", http, https)
-	if got := len(result.Checked["10.87.2.10"]); got != 2 {
+	if got := len(part(result, "10.87.2.10").Checked); got != 2 {
 		t.Errorf("%d backends are checked, want the 2 pods", got)
 	}
 }

@@ -107,7 +107,7 @@ func TestWhatGetsNoNewConnectionsDrains(t *testing.T) {
 			test.past.apply(&snapshot)
 			result := Node(snapshot)
 			if len(result.State.Servers) != 1 {
-				t.Fatalf("servers %v, problems %v", result.State.Servers, result.Problems)
+				t.Fatalf("servers %v, problems %v", result.State.Servers, problems(result))
 			}
 			if diff := cmp.Diff(test.want, lines(result.State.Servers[0].Backends)); diff != "" {
 				t.Errorf("backends (-want +got):\n%s", diff)
@@ -150,15 +150,15 @@ func TestABackendThatStaysDownIsRemoved(t *testing.T) {
 			}
 			snapshot := Snapshot{
 				VIPs: []*v1alpha1.VIP{vip("10.87.2.10", frontend)}, Node: "n3", Machines: []Machine{machine("n1"), machine("n2")},
-				Down: downAt("10.87.0.1:1936"),
 			}
 			test.past.apply(&snapshot)
+			downAt("10.87.0.1:1936")(&snapshot)
 			result := Node(snapshot)
 			if diff := cmp.Diff(test.want, lines(result.State.Servers[0].Backends)); diff != "" || result.Again != test.again {
 				t.Errorf("to be planned again in %v, want %v; backends (-want +got):\n%s", result.Again, test.again, diff)
 			}
 			// With the other one down too, both are back: to try is better than to refuse.
-			snapshot.Down = downAt("10.87.0.1:1936", "10.87.0.2:1936")
+			downAt("10.87.0.1:1936", "10.87.0.2:1936")(&snapshot)
 			result = Node(snapshot)
 			if diff := cmp.Diff([]string{"10.87.0.1:80 1", "10.87.0.2:80 1"}, lines(result.State.Servers[0].Backends)); diff != "" {
 				t.Errorf("with all down the backends are (-want +got):\n%s", diff)

@@ -31,7 +31,7 @@ func (s *Snapshot) forwarding(frontend *v1alpha1.Frontend, members []member) (mo
 			return model.Masquerade, fmt.Errorf("forwarding %s leaves the port as it is, and backend %s listens on another one: use one port for both, or forwarding Masquerade",
 				frontend.Forwarding, m.addr)
 		}
-		if !isNode(frontend, s.Machines, m) {
+		if !s.isNode(frontend, m) {
 			return model.Masquerade, fmt.Errorf("forwarding %s needs backends that have the VIP themselves, and %s is a pod: use backends of kind Nodes or pods on the host's network, or forwarding Masquerade",
 				frontend.Forwarding, m.addr)
 		}
@@ -40,11 +40,11 @@ func (s *Snapshot) forwarding(frontend *v1alpha1.Frontend, members []member) (mo
 }
 
 // isNode reports whether a backend is a node, whose speaker gives it the VIP, or a listed address, to which its user does.
-func isNode(frontend *v1alpha1.Frontend, machines []Machine, m member) bool {
+func (s *Snapshot) isNode(frontend *v1alpha1.Frontend, m member) bool {
 	if !onPods(frontend) {
 		return frontend.Backends.Kind != v1alpha1.BackendNodePort
 	}
-	return slices.ContainsFunc(machines, func(machine Machine) bool {
+	return slices.ContainsFunc(s.machines(), func(machine Machine) bool {
 		return machine.Name == m.node && slices.Contains(machine.Addresses, m.addr.Addr())
 	})
 }
@@ -102,7 +102,7 @@ func (s *Snapshot) inside(vip netip.Addr, source model.Source, backends []model.
 	if source != model.FromClient {
 		return nil
 	}
-	for _, machine := range s.Machines {
+	for _, machine := range s.machines() {
 		for _, network := range machine.PodNetworks {
 			if network.Addr().Is4() == vip.Is4() {
 				out = append(out, network)

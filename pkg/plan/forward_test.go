@@ -90,8 +90,8 @@ func TestForwarding(t *testing.T) {
 			if diff := cmp.Diff(test.want, forwards(result)); diff != "" {
 				t.Errorf("backends (-want +got):\n%s", diff)
 			}
-			problem := fmt.Sprint(result.Problems[test.vip])
-			if test.problem == "" && result.Problems[test.vip] != nil || !strings.Contains(problem, test.problem) {
+			problem := fmt.Sprint(part(result, test.vip).Problem)
+			if test.problem == "" && part(result, test.vip).Problem != nil || !strings.Contains(problem, test.problem) {
 				t.Errorf("problem %s, want %q", problem, test.problem)
 			}
 		})
@@ -119,8 +119,8 @@ func TestIsolatedVIPsAreMasqueraded(t *testing.T) {
 		VIPs: []*v1alpha1.VIP{v}, Node: "n1", Machines: []Machine{machine("n2")}, Isolated: true, Slices: noEndpoints,
 	})
 	if got := forwards(result); !slices.Equal(got, []string{"10.87.0.2:80 1 masquerade"}) ||
-		!strings.Contains(fmt.Sprint(result.Problems[v.Name]), "run the speakers with --placement=host") {
-		t.Errorf("backends %v, problem %v", got, result.Problems[v.Name])
+		!strings.Contains(fmt.Sprint(part(result, v.Name).Problem), "run the speakers with --placement=host") {
+		t.Errorf("backends %v, problem %v", got, part(result, v.Name).Problem)
 	}
 }
 

@@ -40,9 +40,9 @@ func nodesWithPods(all []*discoveryv1.EndpointSlice) map[string]bool {
 	return nodes
 }
 
-// LocalPods counts the ready endpoints of a Service on a node, of the family that has most: an endpoint of a dual-stack
+// localPods counts the ready endpoints of a Service on a node, of the family that has most: an endpoint of a dual-stack
 // Service is listed once for each.
-func LocalPods(all []*discoveryv1.EndpointSlice, node string) int {
+func localPods(all []*discoveryv1.EndpointSlice, node string) int {
 	count := map[discoveryv1.AddressType]int{}
 	for _, slice := range all {
 		for _, endpoint := range slice.Endpoints {

@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"maps"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -18,33 +17,37 @@ import (
 // event among 10,000 VIPs changes one. The zero Planner is good. One goroutine may use it at a time.
 //
 // A VIP is taken for unchanged if it is of the generation it was of, an EndpointSlice if it is the object it was, as
-// informers have it. What is returned shares memory with what was returned before, and must not be changed.
+// informers have it. What is returned shares memory with what was returned before, and must not be changed: a part, a list of
+// the state or a list of candidates in which nothing changed is the very one of before.
 type Planner struct {
-	around     surroundings
-	names      []string  // of the VIPs
-	vips       []*memo   // in the order of the names
-	order      []int     // of the VIPs by address: lists that are put together in order are sorted fast
-	machines   []Machine // of candidates
-	candidates map[string]candidacy
+	around   surroundings
+	machines []Machine
+	down     map[model.Target]bool
+	vips     []*v1alpha1.VIP // as they are in memos
+	memos    []*memo         // in the order of the VIPs' names
+	order    []int           // of the memos by address: lists that are put together in order are sorted fast
+	result   Result          // the last one
+
+	candidacies candidacies
 }
 
 // surroundings are what the plan of every VIP depends on.
 type surroundings struct {
 	node       string
-	machines   []Machine
+	addresses  []netip.Addr
 	isolated   bool
 	interfaces []model.Interface
 }
 
-// memo is the plan of one VIP, with all that it was made of but the surroundings.
+// memo is the plan of one VIP, with all that it was made of but the surroundings, and the verdicts, which are in its part.
 type memo struct {
-	vip    *v1alpha1.VIP
-	held   bool
-	slices []answer[types.NamespacedName, []*discoveryv1.EndpointSlice]
-	down   []answer[model.Target, bool]
-	had    []answer[model.Frontend, had]
-	timed  bool // it changes with time alone
-	plan   Result
+	vip      *v1alpha1.VIP
+	held     bool
+	slices   []answer[types.NamespacedName, []*discoveryv1.EndpointSlice]
+	had      []answer[model.Frontend, had]
+	machines bool // it depends on them
+	timed    bool // it changes with time alone
+	part     *Part
 }
 
 // answer is what a function of the snapshot said.
@@ -61,44 +64,67 @@ type had struct {
 // Node is the plan that the function of this name makes.
 func (p *Planner) Node(snapshot Snapshot) Result {
 	snapshot.findOwn()
-	if around := (surroundings{snapshot.Node, snapshot.Machines, snapshot.Isolated, snapshot.Interfaces}); !reflect.DeepEqual(p.around, around) {
-		p.around, p.names, p.vips = around, nil, nil
-	}
-	p.match(snapshot.VIPs)
+	around := surroundings{snapshot.Node, snapshot.addresses, snapshot.Isolated, snapshot.Interfaces}
+	other := !reflect.DeepEqual(p.around, around)
+	moved := !sameMachines(p.machines, snapshot.Machines)
+	turned := turnedBetween(p.down, snapshot.Down)
+	p.around, p.machines, p.down = around, snapshot.Machines, snapshot.Down
+	changed := p.match(snapshot.VIPs)
 	for i, vip := range snapshot.VIPs {
-		if m := p.vips[i]; m == nil || !sameSpec(m.vip, vip) || m.timed || !m.holds(&snapshot) {
-			p.vips[i] = remember(snapshot, vip)
+		m := p.memos[i]
+		stale := m == nil || other || moved && m.machines || m.timed || m.judged(turned)
+		if !stale && sameSpec(m.vip, vip) && m.holds(&snapshot) {
+			m.vip = vip
+			continue
 		}
+		now := remember(snapshot, vip)
+		if m != nil && reflect.DeepEqual(m.part, now.part) {
+			now.part = m.part
+		} else {
+			changed = true
+		}
+		p.memos[i] = now
 	}
-	if p.order == nil {
-		p.order = byAddress(p.vips)
+	if changed {
+		p.order = byAddress(p.memos, p.order)
+		p.result = p.result.with(p.memos, p.order)
 	}
-	out := newResult(len(p.vips))
-	out.State.VIPs, out.State.Servers = make([]netip.Addr, 0, len(p.vips)), make([]model.Server, 0, len(p.vips))
-	for _, i := range p.order {
-		out.merge(&p.vips[i].plan)
+	return p.result
+}
+
+// match lines what is known of VIPs up with those that there are, and reports whether they are others; nil is a VIP of which
+// nothing is known.
+func (p *Planner) match(vips []*v1alpha1.VIP) (others bool) {
+	if others = !sameNames(p.vips, vips); others {
+		p.memos, p.order = lineUp(p.vips, p.memos, vips), nil
 	}
-	out.sort()
+	p.vips = vips
+	return others
+}
+
+// sameNames reports whether two lists, in order, are of the same VIPs.
+func sameNames(a, b []*v1alpha1.VIP) bool {
+	return model.Same(a, b) || slices.EqualFunc(a, b, func(a, b *v1alpha1.VIP) bool { return a == b || a.Name == b.Name })
+}
+
+// lineUp gives what is known of VIPs, in their order, to other ones, nil to those of which nothing is.
+func lineUp[T any](before []*v1alpha1.VIP, of []*T, now []*v1alpha1.VIP) []*T {
+	known := make(map[string]*T, len(of))
+	for i := range of {
+		known[before[i].Name] = of[i]
+	}
+	out := make([]*T, len(now))
+	for i, vip := range now {
+		out[i] = known[vip.Name]
+	}
 	return out
 }
 
-// match lines what is known of VIPs up with those that there are; nil is a VIP of which nothing is known.
-func (p *Planner) match(vips []*v1alpha1.VIP) {
-	if slices.EqualFunc(p.names, vips, func(name string, vip *v1alpha1.VIP) bool { return name == vip.Name }) {
-		return
+// byAddress is the order of VIPs by their addresses; known: as it was, if it is known.
+func byAddress(vips []*memo, known []int) []int {
+	if known != nil {
+		return known
 	}
-	known := make(map[string]*memo, len(p.names))
-	for i, name := range p.names {
-		known[name] = p.vips[i]
-	}
-	p.names, p.vips, p.order = make([]string, len(vips)), make([]*memo, len(vips)), nil
-	for i, vip := range vips {
-		p.names[i], p.vips[i] = vip.Name, known[vip.Name]
-	}
-}
-
-// byAddress is the order of VIPs by their addresses.
-func byAddress(vips []*memo) []int {
 	addrs, order := make([]netip.Addr, len(vips)), make([]int, len(vips))
 	for i, m := range vips {
 		order[i] = i
@@ -108,28 +134,47 @@ func byAddress(vips []*memo) []int {
 	return order
 }
 
+// turnedBetween lists the addresses at which a target went down or came up.
+func turnedBetween(before, now map[model.Target]bool) map[netip.AddrPort]bool {
+	turned := map[netip.AddrPort]bool{}
+	for target, down := range now {
+		if down != before[target] {
+			turned[target.Addr] = true
+		}
+	}
+	for target, down := range before {
+		if down != now[target] {
+			turned[target.Addr] = true
+		}
+	}
+	return turned
+}
+
+// judged reports whether there may be another verdict on one of the backends.
+func (m *memo) judged(turned map[netip.AddrPort]bool) bool {
+	return len(turned) > 0 && slices.ContainsFunc(m.part.Checked, func(c Checked) bool { return turned[c.Target.Addr] })
+}
+
 // holds reports whether a snapshot says to all that was asked what it said when the plan was made.
 func (m *memo) holds(s *Snapshot) bool {
 	if s.Held[m.vip.Name] != m.held {
 		return false
 	}
-	for _, a := range m.slices {
-		if !sameSlices(s.Slices(a.question), a.answer) {
+	for i := range m.slices {
+		if a := &m.slices[i]; !sameSlices(s.Slices(a.question), a.answer) {
 			return false
 		}
 	}
-	for _, a := range m.down {
-		if s.Down(a.question) != a.answer {
-			return false
-		}
-	}
-	for _, a := range m.had {
-		if backends, known := s.Had(a.question); known != a.answer.known || !slices.Equal(backends, a.answer.backends) {
+	for i := range m.had {
+		a := &m.had[i]
+		if backends, known := s.Had(a.question); known != a.answer.known || !model.Same(backends, a.answer.backends) && !slices.Equal(backends, a.answer.backends) {
 			return false
 		}
 	}
 	return true
 }
+
+func sameMachines(a, b []Machine) bool { return model.Same(a, b) || reflect.DeepEqual(a, b) }
 
 // sameSpec reports whether both are one VIP of one generation: its status may differ, which is of no account here.
 func sameSpec(a, b *v1alpha1.VIP) bool {
@@ -138,32 +183,25 @@ func sameSpec(a, b *v1alpha1.VIP) bool {
 
 // sameSlices reports whether both are the same objects, in any order.
 func sameSlices(a, b []*discoveryv1.EndpointSlice) bool {
-	return len(a) == len(b) && !slices.ContainsFunc(a, func(slice *discoveryv1.EndpointSlice) bool { return !slices.Contains(b, slice) })
+	return model.Same(a, b) ||
+		len(a) == len(b) && !slices.ContainsFunc(a, func(slice *discoveryv1.EndpointSlice) bool { return !slices.Contains(b, slice) })
 }
 
 // remember plans a VIP and notes what the snapshot was asked. The literal names no fields, so that it does not compile once
 // there is one of which nothing is decided here.
 func remember(s Snapshot, vip *v1alpha1.VIP) *memo {
-	m := &memo{vip: vip, held: s.Held[vip.Name], plan: newResult(1)}
-	var down func(model.Target) bool
-	if s.Down != nil {
-		down = func(target model.Target) bool {
-			is := s.Down(target)
-			m.down = append(m.down, answer[model.Target, bool]{target, is})
-			return is
-		}
-	}
+	m := &memo{vip: vip, held: s.Held[vip.Name], part: &Part{VIP: vip.Name}}
 	var before func(model.Frontend) ([]model.Backend, bool)
 	if s.Had != nil {
 		before = func(frontend model.Frontend) ([]model.Backend, bool) {
 			backends, known := s.Had(frontend)
-			m.had = append(m.had, answer[model.Frontend, had]{frontend, had{slices.Clone(backends), known}})
+			m.had = append(m.had, answer[model.Frontend, had]{frontend, had{backends, known}})
 			return backends, known
 		}
 	}
 	endpoints := func(service types.NamespacedName) []*discoveryv1.EndpointSlice {
 		all := s.Slices(service)
-		m.slices = append(m.slices, answer[types.NamespacedName, []*discoveryv1.EndpointSlice]{service, slices.Clone(all)})
+		m.slices = append(m.slices, answer[types.NamespacedName, []*discoveryv1.EndpointSlice]{service, all})
 		return all
 	}
 	drained := func(drain Drain) (since time.Duration, empty bool) {
@@ -173,58 +211,13 @@ func remember(s Snapshot, vip *v1alpha1.VIP) *memo {
 		}
 		return s.Drained(drain)
 	}
+	machines := func() []Machine {
+		m.machines = true
+		return s.Machines
+	}
 	asked := Snapshot{
-		[]*v1alpha1.VIP{vip}, endpoints, s.Node, s.Machines, s.Isolated, s.Interfaces, s.Held, down, before, drained, s.addresses,
+		[]*v1alpha1.VIP{vip}, endpoints, s.Node, nil, s.Isolated, s.Interfaces, s.Held, s.Down, before, drained, s.addresses, machines,
 	}
-	if err := m.plan.add(&asked, vip); err != nil {
-		m.plan.Problems[vip.Name] = err
-	}
+	m.part.Problem = m.part.add(&asked, vip)
 	return m
-}
-
-// merge adds the plan of another VIP.
-func (r *Result) merge(one *Result) {
-	s := &r.State
-	s.VIPs = append(s.VIPs, one.State.VIPs...)
-	s.Servers = append(s.Servers, one.State.Servers...)
-	s.SourceRanges = append(s.SourceRanges, one.State.SourceRanges...)
-	s.Translations = append(s.Translations, one.State.Translations...)
-	s.Inside = append(s.Inside, one.State.Inside...)
-	s.Receivers = append(s.Receivers, one.State.Receivers...)
-	s.Bindings = append(s.Bindings, one.State.Bindings...)
-	maps.Copy(r.Backends, one.Backends)
-	maps.Copy(r.Checked, one.Checked)
-	maps.Copy(r.Short, one.Short)
-	maps.Copy(r.Problems, one.Problems)
-	r.Draining, r.Overdue = append(r.Draining, one.Draining...), append(r.Overdue, one.Overdue...)
-	r.Again = sooner(r.Again, one.Again)
-}
-
-// candidacy is who may hold a VIP; local: it depends on where the pods are.
-type candidacy struct {
-	vip   *v1alpha1.VIP
-	local bool
-	found Candidacy
-}
-
-// Candidates lists, for each VIP, the machines that may hold it, as the function of this name does.
-func (p *Planner) Candidates(vips []*v1alpha1.VIP, machines []Machine, endpoints func(types.NamespacedName) []*discoveryv1.EndpointSlice) []Candidacy {
-	before := p.candidates
-	if !reflect.DeepEqual(p.machines, machines) {
-		before = nil
-	}
-	p.machines, p.candidates = machines, make(map[string]candidacy, len(vips))
-	out := make([]Candidacy, 0, len(vips))
-	for _, vip := range vips {
-		c, known := before[vip.Name]
-		if !known || !sameSpec(c.vip, vip) || c.local {
-			c = candidacy{vip: vip, found: Candidates(vip, machines, endpoints)}
-			for i := range vip.Spec.Frontends {
-				c.local = c.local || isLocal(&vip.Spec.Frontends[i])
-			}
-		}
-		p.candidates[vip.Name] = c
-		out = append(out, c.found)
-	}
-	return out
 }

@@ -42,7 +42,6 @@ func newHistory(seed uint64) *history {
 			h.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] }) // an index gives them in no order
 			return all
 		},
-		Down: func(target model.Target) bool { return h.down[target.Addr] },
 		Had: func(frontend model.Frontend) ([]model.Backend, bool) {
 			backends, known := h.had[frontend]
 			return backends, known
@@ -75,9 +74,12 @@ func (h *history) randomVIP(i int) *v1alpha1.VIP {
 	case 1:
 		frontend.SourceRanges = []string{[]string{"10.0.0.0/8", "nonsense", "fd00::/8"}[h.IntN(3)]}
 	}
+	frontend.HealthCheckNodePort = int32(h.IntN(2) * 32000)
 	other := web()
 	other.Port, other.Service = 81, frontend.Service
-	return vip(fmt.Sprintf("10.87.2.%d", 10+i), frontend, other)
+	out := vip(fmt.Sprintf("10.87.2.%d", 10+i), frontend, other)
+	out.UID, out.Generation = types.UID(fmt.Sprint(h.Int())), 1
+	return out
 }
 
 // change changes one thing.
@@ -86,7 +88,7 @@ func (h *history) change() string {
 	i := h.IntN(6)
 	name := fmt.Sprintf("10.87.2.%d", 10+i)
 	at, exists := slices.BinarySearchFunc(h.VIPs, name, func(v *v1alpha1.VIP, name string) int { return strings.Compare(v.Name, name) })
-	switch h.IntN(9) {
+	switch h.IntN(11) {
 	case 0:
 		if exists {
 			h.VIPs = slices.Delete(slices.Clone(h.VIPs), at, at+1)
@@ -131,37 +133,139 @@ func (h *history) change() string {
 	case 7:
 		h.Isolated = !h.Isolated
 		return "another placement"
+	case 8:
+		if exists {
+			h.VIPs = slices.Clone(h.VIPs)
+			h.VIPs[at] = h.VIPs[at].DeepCopy()
+			h.VIPs[at].Status.Node = fmt.Sprint(h.Int())
+		}
+		return "the status of " + name
+	case 9:
+		if exists {
+			h.VIPs = slices.Clone(h.VIPs)
+			h.VIPs[at] = h.VIPs[at].DeepCopy()
+			h.VIPs[at].Generation++
+			h.VIPs[at].Spec.Frontends[0].Port++
+		}
+		return "the spec of " + name
 	}
 	h.now += time.Duration(h.IntN(100)) * time.Second
 	return "time"
 }
 
+// verdicts are those on the targets of a plan.
+func (h *history) verdicts() map[model.Target]bool {
+	down := map[model.Target]bool{}
+	for _, part := range Node(h.Snapshot).Parts {
+		for _, checked := range part.Checked {
+			if h.down[checked.Target.Addr] {
+				down[checked.Target] = true
+			}
+		}
+	}
+	return down
+}
+
+// comparable makes results comparable: errors by their text, and what is nil or empty alike.
+var comparable = cmp.Options{
+	cmp.Transformer("text", func(err error) string { return fmt.Sprint(err) }),
+	cmpopts.EquateComparable(netip.Addr{}, netip.AddrPort{}, netip.Prefix{}), cmpopts.EquateEmpty(), cmp.AllowUnexported(Part{}),
+}
+
 // TestAPlannerPlansWhatNodeDoes goes through random histories: after each change what is taken from before must be what a plan
-// of everything would be.
+// of everything would be, and what was returned before must be as it was.
 func TestAPlannerPlansWhatNodeDoes(t *testing.T) {
-	errorText := cmp.Transformer("text", func(err error) string { return err.Error() })
-	options := cmp.Options{errorText, cmpopts.EquateComparable(netip.Addr{}, netip.AddrPort{}, netip.Prefix{}), cmpopts.EquateEmpty()}
 	for seed := range uint64(60) {
 		h := newHistory(seed)
 		var planner Planner
+		var before Result
 		for step := range 60 {
 			change := h.change()
+			h.Down = h.verdicts()
+			was := written(before)
 			want, got := Node(h.Snapshot), planner.Node(h.Snapshot)
-			if diff := cmp.Diff(want, got, options); diff != "" {
+			if diff := cmp.Diff(want, got, comparable); diff != "" {
 				t.Fatalf("history %d, step %d (%s): (-want +got)\n%s", seed, step, change, diff)
 			}
 			var candidates []Candidacy
 			for _, vip := range h.VIPs {
 				candidates = append(candidates, Candidates(vip, h.Machines, h.Slices))
 			}
-			if diff := cmp.Diff(candidates, planner.Candidates(h.VIPs, h.Machines, h.Slices), options); diff != "" {
+			if diff := cmp.Diff(candidates, planner.Candidates(h.VIPs, h.Machines, h.Slices), comparable); diff != "" {
 				t.Fatalf("history %d, step %d (%s): candidates (-want +got)\n%s", seed, step, change, diff)
 			}
+			if is := written(before); is != was {
+				t.Fatalf("history %d, step %d (%s): the result before was\n%s\nand is\n%s", seed, step, change, was, is)
+			}
+			checkChanges(t, before.Parts, got.Parts)
+			before = got
 			h.had = map[model.Frontend][]model.Backend{}
 			for _, server := range got.State.Servers {
 				h.had[server.Frontend] = server.Backends
 			}
 		}
+	}
+}
+
+func written(result Result) string {
+	var parts []Part
+	for _, part := range result.Parts {
+		parts = append(parts, *part)
+	}
+	return fmt.Sprint(result.State, parts)
+}
+
+// checkChanges holds what Changes tells against the parts themselves: each that differs once, and no other.
+func checkChanges(t *testing.T, before, now []*Part) {
+	t.Helper()
+	want, got := map[string][2]*Part{}, map[string][2]*Part{}
+	for _, part := range before {
+		want[part.VIP] = [2]*Part{part, nil}
+	}
+	for _, part := range now {
+		want[part.VIP] = [2]*Part{want[part.VIP][0], part}
+	}
+	maps.DeleteFunc(want, func(_ string, pair [2]*Part) bool { return pair[0] == pair[1] })
+	for old, new := range Changes(before, now) {
+		got[name(old, new)] = [2]*Part{old, new}
+	}
+	if !maps.Equal(want, got) {
+		t.Fatalf("changes are %v, want %v", got, want)
+	}
+	for _, pair := range got {
+		if pair[0] != nil && pair[1] != nil && cmp.Equal(pair[0], pair[1], comparable) {
+			t.Fatalf("part %v was made anew and did not change", *pair[1])
+		}
+	}
+}
+
+// TestWhatDidNotChangeIsTheVeryOne looks at which lists of a result are made anew: callers compare them with those before.
+func TestWhatDidNotChangeIsTheVeryOne(t *testing.T) {
+	snapshot := benchSnapshot(100)
+	var planner Planner
+	first, candidates := planner.Node(snapshot), planner.Candidates(snapshot.VIPs, snapshot.Machines, snapshot.Slices)
+	snapshot.VIPs = slices.Clone(snapshot.VIPs)
+	snapshot.VIPs[7] = snapshot.VIPs[7].DeepCopy()
+	snapshot.Machines = slices.Clone(snapshot.Machines)
+	if second := planner.Node(snapshot); !model.Same(first.Parts, second.Parts) || !model.Same(first.State.Servers, second.State.Servers) {
+		t.Error("the parts or servers are others although nothing changed")
+	}
+	if !model.Same(candidates, planner.Candidates(snapshot.VIPs, snapshot.Machines, snapshot.Slices)) {
+		t.Error("the candidates are others although nothing changed")
+	}
+	original := snapshot.Slices
+	snapshot.Slices = func(service types.NamespacedName) []*discoveryv1.EndpointSlice {
+		if service.Name == "web-7" {
+			return nil
+		}
+		return original(service)
+	}
+	third := planner.Node(snapshot)
+	if len(third.State.Servers) != 99 { // a standby without backends has no server
+		t.Errorf("%d servers are left of 100 of which one lost its backends", len(third.State.Servers))
+	}
+	if !model.Same(first.State.VIPs, third.State.VIPs) || !model.Same(first.State.Bindings, third.State.Bindings) {
+		t.Error("VIPs or bindings are others although only the backends of one changed")
 	}
 }
 
@@ -189,4 +293,8 @@ func TestAPlannerPlansOnlyWhatChanged(t *testing.T) {
 			t.Errorf("the EndpointSlices of %s were read %d times, want %d", name, times, want)
 		}
 	}
+}
+
+func name(parts ...*Part) string {
+	return parts[slices.IndexFunc(parts, func(p *Part) bool { return p != nil })].VIP
 }

@@ -3,7 +3,6 @@
 package plan
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -33,34 +32,29 @@ type Snapshot struct {
 	Interfaces []model.Interface
 	// Held names the VIPs that this node has the right to announce.
 	Held map[string]bool
-	// Down reports whether the health checks of a target say that it is down. Nil: nothing is.
-	Down func(model.Target) bool
+	// Down are the targets that are down, as their health checks say.
+	Down map[model.Target]bool
 	// Had gives the backends that this node had for a frontend until now, in order; false if it had none of the frontend.
 	// Nil: it had nothing.
 	Had func(model.Frontend) ([]model.Backend, bool)
 	// Drained tells how long a backend has had no new connections, and whether it has none any more. Nil: since now.
 	Drained func(Drain) (since time.Duration, empty bool)
 
-	addresses []netip.Addr // of this node, among those of Machines
+	addresses []netip.Addr     // of this node, among those of Machines
+	machines  func() []Machine // Machines, for the plan of a VIP
 }
 
 // Result is the wanted state with what users ask about it.
 type Result struct {
 	State model.NodeState
-	// Backends counts, by name of the VIP.
-	Backends map[string]Count
-	// Checked lists the backends with a health check, by name of the VIP: in the order of its frontends, nothing twice.
-	Checked map[string][]Checked
-	// Short lists the frontends with fewer backends up than their quorum, by name of the VIP.
-	Short map[string][]Short
+	// Parts of the VIPs, in the order of their names.
+	Parts []*Part
 	// Draining are the backends that keep their connections until they end, and those that are down for a while yet.
 	Draining []Drain
 	// Overdue are those that this plan removes because their time is over.
 	Overdue []Drain
 	// Again is when the plan is to be made again although nothing changed but the time; 0: never.
 	Again time.Duration
-	// Problems by name of the VIP: why this node leaves out all or part of it.
-	Problems map[string]error
 }
 
 // Count is a number of backends that are ready, of all there are. Those that get connections for want of better ones,
@@ -86,37 +80,20 @@ func (s *Snapshot) findOwn() {
 	}
 }
 
-func newResult(vips int) Result {
-	return Result{
-		Backends: make(map[string]Count, vips), Checked: map[string][]Checked{}, Short: map[string][]Short{}, Problems: map[string]error{},
-	}
-}
-
-func (r *Result) sort() {
-	state := &r.State
-	slices.SortFunc(state.VIPs, netip.Addr.Compare)
-	slices.SortFunc(state.Servers, func(a, b model.Server) int { return a.Compare(b.Frontend) })
-	slices.SortFunc(state.SourceRanges, func(a, b model.SourceRange) int {
-		return cmp.Or(a.Frontend.Compare(b.Frontend), a.Prefix.Compare(b.Prefix))
-	})
-	slices.SortFunc(state.Translations, model.Translation.Compare)
-	slices.SortFunc(state.Inside, netip.Prefix.Compare)
-	state.Inside = slices.Compact(state.Inside)
-	slices.SortFunc(state.Receivers, func(a, b model.Receiver) int { return a.Compare(b.Frontend) })
-	slices.SortFunc(state.Bindings, func(a, b model.Binding) int { return a.Addr.Compare(b.Addr) })
-}
-
-func (r *Result) add(snapshot *Snapshot, vip *v1alpha1.VIP) error {
+func (r *Part) add(snapshot *Snapshot, vip *v1alpha1.VIP) error {
 	addr, err := netip.ParseAddr(vip.Spec.Address)
 	if err != nil {
 		return fmt.Errorf("VIP %s: spec.address %q is not an address: delete the object", vip.Name, vip.Spec.Address)
 	}
 	r.State.VIPs = append(r.State.VIPs, addr)
-	var count Count
 	var problems []error
 	seen := map[Checked]bool{}
 	for i := range vip.Spec.Frontends {
 		frontend := &vip.Spec.Frontends[i]
+		if port := frontend.HealthCheckNodePort; port != 0 {
+			service := serviceOf(frontend)
+			r.Local = append(r.Local, Local{Port: port, Service: service, Pods: localPods(snapshot.Slices(service), snapshot.Node)})
+		}
 		planned, err := snapshot.frontend(vip.Name, addr, frontend)
 		if err != nil {
 			problems = append(problems, fmt.Errorf("VIP %s: port %d/%s stays closed: %w", vip.Name, frontend.Port, frontend.Protocol, err))
@@ -130,20 +107,19 @@ func (r *Result) add(snapshot *Snapshot, vip *v1alpha1.VIP) error {
 			problems = append(problems, fmt.Errorf("VIP %s: port %d/%s is masqueraded: %w",
 				vip.Name, frontend.Port, frontend.Protocol, planned.masqueraded))
 		}
-		count.All += planned.count.All
-		count.Ready += planned.count.Ready
+		r.Backends.All += planned.count.All
+		r.Backends.Ready += planned.count.Ready
 		planned.enter(r)
 		if planned.short != nil {
-			r.Short[vip.Name] = append(r.Short[vip.Name], *planned.short)
+			r.Short = append(r.Short, *planned.short)
 		}
 		for _, checked := range planned.checked {
 			if !seen[checked] {
 				seen[checked] = true
-				r.Checked[vip.Name] = append(r.Checked[vip.Name], checked)
+				r.Checked = append(r.Checked, checked)
 			}
 		}
 	}
-	r.Backends[vip.Name] = count
 	if snapshot.Held[vip.Name] {
 		name, err := Interface(snapshot.Interfaces, addr, vip.Spec.Interfaces)
 		if err != nil {
@@ -173,8 +149,8 @@ type planned struct {
 	again        time.Duration // when time alone changes it; 0: never
 }
 
-// enter puts a frontend into a result. What this node does not balance does not drain here.
-func (p planned) enter(r *Result) {
+// enter puts a frontend into its VIP's part. What this node does not balance does not drain here.
+func (p planned) enter(r *Part) {
 	state := &r.State
 	state.SourceRanges = append(state.SourceRanges, p.ranges...)
 	if p.receiver != nil {
@@ -187,8 +163,8 @@ func (p planned) enter(r *Result) {
 	state.Servers = append(state.Servers, p.server)
 	state.Translations = append(state.Translations, p.translations...)
 	state.Inside = append(state.Inside, p.inside...)
-	r.Draining, r.Overdue = append(r.Draining, p.draining...), append(r.Overdue, p.overdue...)
-	r.Again = sooner(r.Again, p.again)
+	r.draining, r.overdue = append(r.draining, p.draining...), append(r.overdue, p.overdue...)
+	r.again = sooner(r.again, p.again)
 }
 
 // frontend plans one frontend of the VIP that is named. With an error it is to be left out: it would not do what was asked for.

@@ -57,6 +57,25 @@ func web() v1alpha1.Frontend {
 	}
 }
 
+// part is that of a VIP in a result, which may have none of it.
+func part(result Result, vip string) Part {
+	for _, part := range result.Parts {
+		if part.VIP == vip {
+			return *part
+		}
+	}
+	return Part{}
+}
+
+func problems(result Result) (out []error) {
+	for _, part := range result.Parts {
+		if part.Problem != nil {
+			out = append(out, part.Problem)
+		}
+	}
+	return out
+}
+
 func TestNodePlansStandbysAndHolders(t *testing.T) {
 	result := Node(Snapshot{
 		VIPs: []*v1alpha1.VIP{vip("10.87.2.10", web()), vip("10.87.2.11", web()), vip("fd87::2:10", web())},
@@ -76,7 +95,7 @@ func TestNodePlansStandbysAndHolders(t *testing.T) {
 	if !slices.Equal(result.State.Bindings, want) {
 		t.Errorf("bindings %v, want %v", result.State.Bindings, want)
 	}
-	if count := result.Backends["10.87.2.10"].String(); count != "1/1" {
+	if count := part(result, "10.87.2.10").Backends.String(); count != "1/1" {
 		t.Errorf("backends %s, want 1/1", count)
 	}
 }
@@ -89,12 +108,12 @@ func TestABadVIPCostsNoOtherAnything(t *testing.T) {
 		Slices: func(types.NamespacedName) []*discoveryv1.EndpointSlice { return nil },
 	})
 	for name, text := range map[string]string{"not-an-address": `"not-an-address" is not an address`, "10.87.2.10": `"everybody" is not a CIDR`} {
-		if err := result.Problems[name]; err == nil || !strings.Contains(err.Error(), text) {
+		if err := part(result, name).Problem; err == nil || !strings.Contains(err.Error(), text) {
 			t.Errorf("problem of %s: %v", name, err)
 		}
 	}
-	if result.Problems["10.87.2.11"] != nil || len(result.State.VIPs) != 2 {
-		t.Errorf("problems %v, VIPs %v", result.Problems, result.State.VIPs)
+	if part(result, "10.87.2.11").Problem != nil || len(result.State.VIPs) != 2 {
+		t.Errorf("problems %v, VIPs %v", problems(result), result.State.VIPs)
 	}
 }
 
@@ -108,8 +127,8 @@ func TestAFrontendWhoseSourceRangesAreBadIsNotOpenToEverybody(t *testing.T) {
 			VIPs:   []*v1alpha1.VIP{vip("10.87.2.10", bad)},
 			Slices: func(types.NamespacedName) []*discoveryv1.EndpointSlice { return nil },
 		})
-		if len(result.State.Servers) != 0 || result.Problems["10.87.2.10"] == nil {
-			t.Errorf("%s: servers %v, problem %v; want a closed port", name, result.State.Servers, result.Problems)
+		if len(result.State.Servers) != 0 || part(result, "10.87.2.10").Problem == nil {
+			t.Errorf("%s: servers %v, problem %v; want a closed port", name, result.State.Servers, problems(result))
 		}
 	}
 }

@@ -80,16 +80,16 @@ func TestBelowTheQuorum(t *testing.T) {
 			frontend.Backends, frontend.HealthCheck = &v1alpha1.Backends{Kind: v1alpha1.BackendNodes}, &test.check
 			result := node1(downAt(test.down...), test.machines, address, frontend)
 			if len(result.State.Servers) != 1 {
-				t.Fatalf("servers %v, problems %v", result.State.Servers, result.Problems)
+				t.Fatalf("servers %v, problems %v", result.State.Servers, problems(result))
 			}
 			if diff := cmp.Diff(test.want, lines(result.State.Servers[0].Backends)); diff != "" {
 				t.Errorf("backends (-want +got):\n%s", diff)
 			}
-			if count := result.Backends[address].String(); count != test.count {
+			if count := part(result, address).Backends.String(); count != test.count {
 				t.Errorf("count %s, want %s", count, test.count)
 			}
 			var short string
-			for _, s := range result.Short[address] {
+			for _, s := range part(result, address).Short {
 				short += fmt.Sprintf("%s of %d %s", s.Count, s.Quorum, s.Instead)
 			}
 			if short != test.short {
@@ -108,7 +108,7 @@ func TestAPolicyThatCannotBeReadClosesThePort(t *testing.T) {
 		frontend := web()
 		frontend.HealthCheck = &check
 		result := node1(nil, nil, "10.87.2.10", frontend)
-		if problem := fmt.Sprint(result.Problems["10.87.2.10"]); !strings.Contains(problem, text) || len(result.State.Servers) != 0 {
+		if problem := fmt.Sprint(part(result, "10.87.2.10").Problem); !strings.Contains(problem, text) || len(result.State.Servers) != 0 {
 			t.Errorf("problem %q with servers %v, want %q and none", problem, result.State.Servers, text)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -16,7 +17,8 @@ import (
 
 // Checker finds out whether backends answer: see package health.
 type Checker interface {
-	Set(map[model.Target]bool)
+	Change(map[model.Target]bool)
+	Down() map[model.Target]bool
 	Verdict(model.Target) health.Verdict
 	Run(context.Context)
 }
@@ -27,104 +29,121 @@ type checks struct {
 	checker  Checker
 	recorder Recorder
 	metrics  *Metrics
-	known    map[checked]bool       // whether a backend was down when it was last looked at
-	short    map[short]plan.Instead // of frontends that lacked their quorum then
-}
 
-// checked is a backend of a VIP with what is asked of it.
-type checked struct {
-	vip     string
-	backend netip.AddrPort
-	target  model.Target
-}
-
-// short is a frontend of a VIP.
-type short struct {
-	vip      string
-	frontend model.Frontend
+	followed    []*plan.Part         // of the last plan: what is checked
+	targets     map[model.Target]int // with how many backends they are of
+	down, short int                  // backends and frontends
+	told        []*plan.Part         // of the last plan that was applied
 }
 
 func newChecks(config Config, checker Checker) *checks {
-	return &checks{
-		checker: checker, recorder: config.Recorder, metrics: config.Metrics,
-		known: map[checked]bool{}, short: map[short]plan.Instead{},
-	}
+	return &checks{checker: checker, recorder: config.Recorder, metrics: config.Metrics, targets: map[model.Target]int{}}
 }
-
-// down is what the plan asks.
-func (c *checks) down(target model.Target) bool { return c.checker.Verdict(target).Down }
 
 // follow has checked what the plan wants to know of.
 func (c *checks) follow(result plan.Result) {
-	targets := map[model.Target]bool{}
-	down := 0
-	for _, list := range result.Checked {
-		for _, item := range list {
-			targets[item.Target] = true
-			if item.Down {
-				down++
-			}
+	changed := map[model.Target]bool{}
+	for before, now := range plan.Changes(c.followed, result.Parts) {
+		c.count(before, -1, changed)
+		c.count(now, 1, changed)
+	}
+	c.followed = result.Parts
+	for target := range changed {
+		if changed[target] = c.targets[target] > 0; !changed[target] {
+			delete(c.targets, target)
 		}
 	}
-	c.checker.Set(targets)
-	c.metrics.down.Set(float64(down))
-	without := 0
-	for _, list := range result.Short {
-		without += len(list)
+	if len(changed) > 0 {
+		c.checker.Change(changed)
 	}
-	c.metrics.short.Set(float64(without))
+	c.metrics.down.Set(float64(c.down))
+	c.metrics.short.Set(float64(c.short))
+}
+
+// count adds or takes what one VIP has checked, and notes the targets.
+func (c *checks) count(part *plan.Part, by int, changed map[model.Target]bool) {
+	if part == nil {
+		return
+	}
+	for _, item := range part.Checked {
+		c.targets[item.Target] += by
+		changed[item.Target] = true
+		if item.Down {
+			c.down += by
+		}
+	}
+	c.short += by * len(part.Short)
 }
 
 // tell makes an event of each backend that went down or came back, and of each frontend that lost its quorum or has it again,
 // of the VIPs that this node announces. A new holder says nothing of what it finds: the old one did.
 func (c *checks) tell(vips []*v1alpha1.VIP, bound []model.Binding, result plan.Result) {
-	announced := make(map[string]bool, len(bound))
-	for _, binding := range bound {
-		announced[binding.Addr.String()] = true
-	}
-	known := make(map[checked]bool, len(c.known))
-	lacking := map[short]plan.Instead{}
-	for _, vip := range vips {
-		for _, item := range result.Checked[vip.Name] {
-			key := checked{vip: vip.Name, backend: item.Backend, target: item.Target}
-			known[key] = item.Down
-			if item.Down == c.known[key] || !announced[vip.Spec.Address] {
-				continue
-			}
-			if item.Down {
-				c.recorder.Event(vip, corev1.EventTypeWarning, v1alpha1.VIPReasonBackendDown,
-					fmt.Sprintf("%s: %s", where(item), cmp.Or(c.checker.Verdict(item.Target).Reason, "its health check failed")))
-			} else {
-				c.recorder.Event(vip, corev1.EventTypeNormal, v1alpha1.VIPReasonBackendUp,
-					fmt.Sprintf("%s answers its health check again", where(item)))
-			}
+	for before, now := range plan.Changes(c.told, result.Parts) {
+		if now == nil || len(now.State.VIPs) == 0 || !announces(bound, now.State.VIPs[0]) {
+			continue
 		}
-		c.tellShort(vip, announced[vip.Spec.Address], result, lacking)
+		if before == nil {
+			before = &plan.Part{}
+		}
+		if i, found := slices.BinarySearchFunc(vips, now.VIP, byName); found {
+			c.tellDown(vips[i], before.Checked, now.Checked)
+			c.tellShort(vips[i], before.Short, now.Short)
+		}
 	}
-	c.known, c.short = known, lacking
+	c.told = result.Parts
 }
 
-// tellShort tells of the frontends of one VIP, and notes in lacking those without a quorum.
-func (c *checks) tellShort(vip *v1alpha1.VIP, announced bool, result plan.Result, lacking map[short]plan.Instead) {
-	for _, item := range result.Short[vip.Name] {
-		key := short{vip: vip.Name, frontend: item.Frontend}
-		lacking[key] = item.Instead
-		if announced && c.short[key] != item.Instead {
+func byName(vip *v1alpha1.VIP, name string) int { return cmp.Compare(vip.Name, name) }
+
+// announces reports whether an address is among bindings, which are in order.
+func announces(bound []model.Binding, addr netip.Addr) bool {
+	_, found := slices.BinarySearchFunc(bound, addr, func(b model.Binding, addr netip.Addr) int { return b.Addr.Compare(addr) })
+	return found
+}
+
+// tellDown tells of the backends of one VIP.
+func (c *checks) tellDown(vip *v1alpha1.VIP, before, now []plan.Checked) {
+	down := make(map[plan.Checked]bool, len(before))
+	for _, item := range before {
+		down[plan.Checked{Backend: item.Backend, Target: item.Target}] = item.Down
+	}
+	for _, item := range now {
+		switch {
+		case item.Down == down[plan.Checked{Backend: item.Backend, Target: item.Target}]:
+		case item.Down:
+			c.recorder.Event(vip, corev1.EventTypeWarning, v1alpha1.VIPReasonBackendDown,
+				fmt.Sprintf("%s: %s", where(item), cmp.Or(c.checker.Verdict(item.Target).Reason, "its health check failed")))
+		default:
+			c.recorder.Event(vip, corev1.EventTypeNormal, v1alpha1.VIPReasonBackendUp,
+				fmt.Sprintf("%s answers its health check again", where(item)))
+		}
+	}
+}
+
+// tellShort tells of the frontends of one VIP that have no quorum, or have it again.
+func (c *checks) tellShort(vip *v1alpha1.VIP, before, now []plan.Short) {
+	had, has := insteads(before), insteads(now)
+	for _, item := range now {
+		if had[item.Frontend] != item.Instead {
 			c.recorder.Event(vip, corev1.EventTypeWarning, v1alpha1.VIPReasonQuorumLost,
 				fmt.Sprintf("port %d/%s: %d of %d backends are up, and %d must be: connections go %s",
 					item.Frontend.Port, item.Frontend.Proto, item.Count.Ready, item.Count.All, item.Quorum, item.Instead))
 		}
 	}
-	if !announced || len(c.short) == 0 {
-		return
-	}
 	for _, frontend := range vip.Spec.Frontends {
-		key := short{vip: vip.Name, frontend: frontendOf(vip, frontend)}
-		if _, lacks := lacking[key]; !lacks && c.short[key] != "" {
+		if key := frontendOf(vip, frontend); had[key] != "" && has[key] == "" {
 			c.recorder.Event(vip, corev1.EventTypeNormal, v1alpha1.VIPReasonQuorumBack,
 				fmt.Sprintf("port %d/%s: enough backends are up again", frontend.Port, frontend.Protocol))
 		}
 	}
+}
+
+func insteads(all []plan.Short) map[model.Frontend]plan.Instead {
+	out := make(map[model.Frontend]plan.Instead, len(all))
+	for _, item := range all {
+		out[item.Frontend] = item.Instead
+	}
+	return out
 }
 
 // frontendOf is the model's frontend of a VIP that was planned.

@@ -97,10 +97,6 @@ func (d *drains) follow(vips []*v1alpha1.VIP, bound []model.Binding, result plan
 	if len(d.draining) == 0 && len(result.Draining) == 0 {
 		return
 	}
-	announced := make(map[netip.Addr]bool, len(bound))
-	for _, binding := range bound {
-		announced[binding.Addr] = true
-	}
 	before := d.draining
 	d.draining = make(map[drainKey]*drain, len(result.Draining))
 	draining := 0
@@ -110,7 +106,7 @@ func (d *drains) follow(vips []*v1alpha1.VIP, bound []model.Binding, result plan
 		if known == nil {
 			known = &drain{since: time.Now()}
 		}
-		known.held = announced[item.Frontend.Addr] && !item.Down
+		known.held = announces(bound, item.Frontend.Addr) && !item.Down
 		d.draining[key] = known
 		if !item.Down {
 			draining++

@@ -6,14 +6,13 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
 
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
 
-	"github.com/fairlead/fairlead/pkg/api/v1alpha1"
 	"github.com/fairlead/fairlead/pkg/plan"
 )
 
@@ -33,20 +32,15 @@ const (
 
 // nodeHealth serves healthCheckNodePorts that nobody else serves.
 type nodeHealth struct {
-	open func(port int32) bool // whether something listens on a port of this node
-	now  func() time.Time
+	open     func(port int32) bool // whether something listens on a port of this node
+	now      func() time.Time
+	followed []*plan.Part
 
 	mu   sync.Mutex
-	want map[int32]localPods
+	want map[int32]plan.Local
 
 	servers map[int32]*http.Server // used by run alone, as is since
 	since   map[int32]time.Time    // when a port was first found unserved
-}
-
-// localPods is what a healthCheckNodePort tells.
-type localPods struct {
-	service types.NamespacedName
-	count   int
 }
 
 func newNodeHealth() *nodeHealth {
@@ -54,13 +48,16 @@ func newNodeHealth() *nodeHealth {
 }
 
 // follow takes what is to be told now.
-func (h *nodeHealth) follow(snapshot plan.Snapshot) {
-	want := map[int32]localPods{}
-	for _, vip := range snapshot.VIPs {
-		for _, frontend := range vip.Spec.Frontends {
-			if port := frontend.HealthCheckNodePort; port != 0 && want[port].service.Name == "" {
-				service := serviceName(frontend)
-				want[port] = localPods{service: service, count: plan.LocalPods(snapshot.Slices(service), snapshot.Node)}
+func (h *nodeHealth) follow(result plan.Result) {
+	if slices.Equal(h.followed, result.Parts) {
+		return
+	}
+	h.followed = result.Parts
+	want := map[int32]plan.Local{}
+	for _, part := range result.Parts {
+		for _, local := range part.Local {
+			if _, known := want[local.Port]; !known {
+				want[local.Port] = local
 			}
 		}
 	}
@@ -69,11 +66,7 @@ func (h *nodeHealth) follow(snapshot plan.Snapshot) {
 	h.want = want
 }
 
-func serviceName(frontend v1alpha1.Frontend) types.NamespacedName {
-	return types.NamespacedName{Namespace: frontend.Service.Namespace, Name: frontend.Service.Name}
-}
-
-func (h *nodeHealth) pods(port int32) (localPods, bool) {
+func (h *nodeHealth) pods(port int32) (plan.Local, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	pods, wanted := h.want[port]
@@ -159,12 +152,12 @@ func (h *nodeHealth) handler(port int32) http.Handler {
 		pods, _ := h.pods(port)
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
-		w.Header().Set("X-Load-Balancing-Endpoint-Weight", strconv.Itoa(pods.count))
-		if pods.count == 0 {
+		w.Header().Set("X-Load-Balancing-Endpoint-Weight", strconv.Itoa(pods.Pods))
+		if pods.Pods == 0 {
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}
 		_, _ = fmt.Fprintf(w, `{"service":{"namespace":%q,"name":%q},"localEndpoints":%d,"serviceProxyHealthy":true}`+"\n",
-			pods.service.Namespace, pods.service.Name, pods.count) // a client that went away needs no answer
+			pods.Service.Namespace, pods.Service.Name, pods.Pods) // a client that went away needs no answer
 	})
 }
 

@@ -24,7 +24,7 @@ func localSnapshot(port int32, pods int) plan.Snapshot {
 		ExternalTrafficPolicy: corev1.ServiceExternalTrafficPolicyLocal, HealthCheckNodePort: port,
 	}
 	return plan.Snapshot{
-		Node: "n1", VIPs: []*v1alpha1.VIP{{Spec: v1alpha1.VIPSpec{Frontends: []v1alpha1.Frontend{frontend}}}},
+		Node: "n1", VIPs: []*v1alpha1.VIP{{Spec: v1alpha1.VIPSpec{Address: "10.87.2.10", Frontends: []v1alpha1.Frontend{frontend}}}},
 		Slices: func(types.NamespacedName) []*discoveryv1.EndpointSlice {
 			slice := &discoveryv1.EndpointSlice{AddressType: discoveryv1.AddressTypeIPv4}
 			node := "n1"
@@ -68,7 +68,7 @@ func TestHealthCheckNodePortsAreServedWhereNothingElseDoes(t *testing.T) {
 		now = now.Add(after)
 		h.look(t.Context())
 	}
-	h.follow(localSnapshot(port, 2))
+	h.follow(plan.Node(localSnapshot(port, 2)))
 	look(0)
 	look(unserved - time.Second)
 	if _, _, _, err := get(port); err == nil {
@@ -79,7 +79,7 @@ func TestHealthCheckNodePortsAreServedWhereNothingElseDoes(t *testing.T) {
 		!strings.Contains(body, `"namespace":"default","name":"web"`) || !strings.Contains(body, `"localEndpoints":2`) {
 		t.Errorf("with pods: status %d, weight %s, %s, error %v", status, weight, body, err)
 	}
-	h.follow(localSnapshot(port, 0))
+	h.follow(plan.Node(localSnapshot(port, 0)))
 	if status, weight, _, err := get(port); status != http.StatusServiceUnavailable || weight != "0" || err != nil {
 		t.Errorf("without pods: status %d, weight %s, error %v", status, weight, err)
 	}
@@ -91,7 +91,7 @@ func TestHealthCheckNodePortsAreServedWhereNothingElseDoes(t *testing.T) {
 	proxy = false
 	look(time.Second)
 	look(unserved)
-	h.follow(localSnapshot(0, 2))
+	h.follow(plan.Node(localSnapshot(0, 2)))
 	look(time.Second)
 	if _, _, _, err := get(port); err == nil {
 		t.Error("the port is served although no Service has it")
@@ -107,7 +107,7 @@ func TestAPortThatSomebodyServesIsLeftToHim(t *testing.T) {
 	now := time.Now()
 	h := newNodeHealth()
 	h.now = func() time.Time { return now }
-	h.follow(localSnapshot(int32(listener.Addr().(*net.TCPAddr).Port), 1))
+	h.follow(plan.Node(localSnapshot(int32(listener.Addr().(*net.TCPAddr).Port), 1)))
 	for range 3 {
 		h.look(t.Context())
 		now = now.Add(unserved)

@@ -21,36 +21,90 @@ import (
 	"github.com/fairlead/fairlead/pkg/plan"
 )
 
-// reports says what this speaker tells of which VIPs: those that it holds, and, if no living speaker's name comes before its
-// own, those that nobody can hold.
-func (s *Speaker) reports(vips []*v1alpha1.VIP, status election.Status, candidates []plan.Candidacy, result plan.Result,
-	outcome Outcome) map[string]kube.VIPReport {
-	bound := make(map[netip.Addr]model.Binding, len(outcome.Bound))
-	for _, binding := range outcome.Bound {
-		bound[binding.Addr] = binding
-	}
+// look is all that the report of a VIP is made of.
+type look struct {
+	vip    *v1alpha1.VIP
+	part   *plan.Part
+	on     string // the interface that it is announced on
+	failed string
+	alone  string // why no node can hold it, if this one is to say so
+}
+
+// report tells of the VIPs that this speaker holds, and, if no living speaker's name comes before its own, of those that nobody
+// can hold. Of a VIP about which nothing changed it has told.
+func (s *Speaker) report(vips []*v1alpha1.VIP, status election.Status, candidates []plan.Candidacy, result plan.Result, outcome Outcome) {
+	r := s.reporter
 	first := status.Settled && slices.Min(slices.Collect(maps.Keys(status.Speakers))) == s.config.Node
-	reports := map[string]kube.VIPReport{}
-	for i, vip := range vips {
-		addr, err := netip.ParseAddr(vip.Spec.Address)
-		if err != nil {
-			continue
+	if !model.Same(r.bound, outcome.Bound) {
+		r.bound, r.on = outcome.Bound, make(map[netip.Addr]string, len(outcome.Bound))
+		for _, binding := range outcome.Bound {
+			r.on[binding.Addr] = binding.Interface
 		}
-		report := kube.VIPReport{Services: services(vip), Backends: result.Backends[vip.Name].String()}
-		s.warn(vip, cmp.Or(result.Problems[vip.Name], outcome.Failed[addr]))
-		if binding, holds := bound[addr]; holds {
-			report.Node, report.Interface = s.config.Node, binding.Interface
-			report.Reason = v1alpha1.VIPReasonAnnounced
-			report.Message = fmt.Sprintf("node %s announces it on %s", s.config.Node, binding.Interface)
-		} else if first && len(candidates[i].Nodes) == 0 {
-			report.Reason = v1alpha1.VIPReasonNoCandidate
-			report.Message = "no node can hold it: " + cmp.Or(candidates[i].String(), "the cluster has no nodes")
-		} else {
-			continue
-		}
-		reports[vip.Name] = report
 	}
-	return reports
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i, vip := range vips {
+		part := result.Parts[i]
+		if len(part.State.VIPs) == 0 {
+			continue
+		}
+		addr := part.State.VIPs[0]
+		now := look{vip: vip, part: part, on: r.on[addr]}
+		failed := outcome.Failed[addr]
+		if failed != nil {
+			now.failed = failed.Error()
+		}
+		if now.on == "" && first && len(candidates[i].Nodes) == 0 {
+			now.alone = cmp.Or(candidates[i].String(), "the cluster has no nodes")
+		}
+		if r.looks[vip.Name] != now {
+			r.looks[vip.Name] = now
+			s.warn(vip, cmp.Or(part.Problem, failed))
+			r.take(now)
+		}
+	}
+	if len(r.looks) > len(vips) {
+		r.forget(vips)
+	}
+	if len(r.todo) > 0 {
+		r.wakeUp()
+	}
+}
+
+// take notes what is to be told of a VIP now. One that this node began to announce is an event too. The caller holds mu.
+func (r *reporter) take(now look) {
+	vip, before := now.vip, r.reports[now.vip.Name]
+	report := kube.VIPReport{Services: services(vip), Backends: now.part.Backends.String()}
+	switch {
+	case now.on != "":
+		report.Node, report.Interface = r.config.Node, now.on
+		report.Reason = v1alpha1.VIPReasonAnnounced
+		report.Message = fmt.Sprintf("node %s announces it on %s", r.config.Node, now.on)
+	case now.alone != "":
+		report.Reason = v1alpha1.VIPReasonNoCandidate
+		report.Message = "no node can hold it: " + now.alone
+	default:
+		delete(r.reports, vip.Name)
+		return
+	}
+	r.reports[vip.Name] = report
+	if before != report || !told(vip, report) {
+		r.todo[vip.Name] = true
+	}
+	if report.Node != "" && before.Node == "" {
+		r.config.Recorder.Event(vip, corev1.EventTypeNormal, report.Reason, report.Message)
+	}
+}
+
+// forget drops what is known of VIPs that are gone. The caller holds mu.
+func (r *reporter) forget(vips []*v1alpha1.VIP) {
+	for name := range r.looks {
+		if _, exists := slices.BinarySearchFunc(vips, name, byName); !exists {
+			delete(r.looks, name)
+			delete(r.reports, name)
+			delete(r.warned, name)
+		}
+	}
 }
 
 // warn makes an event of what keeps this node from serving a VIP, once for each text.
@@ -84,7 +138,12 @@ type reporter struct {
 	config  Config
 	watcher *kube.Watcher
 	kick    chan struct{}
-	warned  map[string]string // by VIP, used by the reconciling goroutine only
+
+	// Of the reconciling goroutine, by VIP.
+	warned map[string]string
+	looks  map[string]look
+	bound  []model.Binding       // that on was made of
+	on     map[netip.Addr]string // which interface
 
 	mu      sync.Mutex
 	reports map[string]kube.VIPReport
@@ -94,30 +153,7 @@ type reporter struct {
 func newReporter(config Config, watcher *kube.Watcher) *reporter {
 	return &reporter{
 		config: config, watcher: watcher, kick: make(chan struct{}, 1),
-		warned: map[string]string{}, reports: map[string]kube.VIPReport{}, todo: map[string]bool{},
-	}
-}
-
-// report takes what is to be told now. A VIP that this node began to announce is an event too.
-func (r *reporter) report(vips []*v1alpha1.VIP, reports map[string]kube.VIPReport) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, vip := range vips {
-		report, tells := reports[vip.Name]
-		if !tells {
-			continue
-		}
-		before := r.reports[vip.Name]
-		if before != report || !told(vip, report) {
-			r.todo[vip.Name] = true
-		}
-		if report.Node != "" && before.Node == "" {
-			r.config.Recorder.Event(vip, corev1.EventTypeNormal, report.Reason, report.Message)
-		}
-	}
-	r.reports = reports
-	if len(r.todo) > 0 {
-		r.wakeUp()
+		warned: map[string]string{}, looks: map[string]look{}, reports: map[string]kube.VIPReport{}, todo: map[string]bool{},
 	}
 }
 

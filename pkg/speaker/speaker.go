@@ -24,6 +24,7 @@ import (
 	"github.com/fairlead/fairlead/pkg/kube"
 	"github.com/fairlead/fairlead/pkg/model"
 	"github.com/fairlead/fairlead/pkg/plan"
+	"github.com/fairlead/fairlead/pkg/source"
 )
 
 const (
@@ -82,6 +83,7 @@ type Speaker struct {
 	doubt             atomic.Bool // its IPVS services are
 	interfaces        []model.Interface
 	unfit             []string
+	known             known
 	began             bool
 	again             time.Duration // after which the last plan is to be made again; 0: not by itself
 	lease             atomic.Pointer[lease]
@@ -89,7 +91,10 @@ type Speaker struct {
 }
 
 // lease is the set of addresses that this node holds.
-type lease struct{ addrs map[netip.Addr]bool }
+type lease struct {
+	bindings []model.Binding
+	addrs    map[netip.Addr]bool
+}
 
 // New makes a Speaker. Nothing is sent or changed yet. The announcer in the kernel asks MayAnnounce.
 func New(config Config) (*Speaker, error) {
@@ -236,27 +241,22 @@ func (s *Speaker) reconcile(ctx context.Context) error {
 		s.elector.SetInfo(election.Info{})
 	}
 
-	held := make(map[string]bool, len(status.Hold))
-	for _, name := range status.Hold {
-		held[name] = true
-	}
 	if err := s.drains.begin(); err != nil {
 		return err
 	}
-	snapshot := s.snapshot(vips, machines, held)
-	result := s.planner.Node(snapshot)
+	result := s.planner.Node(s.snapshot(vips, machines, s.held(status)))
 	s.again = result.Again
-	s.checks.follow(result)
-	s.ports.follow(snapshot)
 	s.setHeld(result.State.Bindings)
 	outcome, err := s.datapath.Apply(ctx, result.State, status.Settled)
 	if outcome.Writes > 0 {
 		klog.FromContext(ctx).V(2).Info("Applied", "writes", outcome.Writes, "held", len(outcome.Bound), "took", time.Since(started))
 	}
 	s.drains.follow(vips, outcome.Bound, result)
+	s.checks.follow(result)
+	s.ports.follow(result)
 	s.blame.tell(ctx, outcome.Repairs)
-	s.takePart(vips, outcome)
-	s.reporter.report(vips, s.reports(vips, status, candidates, result, outcome))
+	s.takePart(outcome)
+	s.report(vips, status, candidates, result, outcome)
 	s.checks.tell(vips, outcome.Bound, result)
 	s.config.Metrics.reconciled(time.Since(started), outcome, result, err)
 	s.ready.Store(status.Settled)
@@ -265,11 +265,14 @@ func (s *Speaker) reconcile(ctx context.Context) error {
 
 // setHeld publishes to the announcer what this node holds.
 func (s *Speaker) setHeld(bindings []model.Binding) {
+	if held := s.lease.Load(); held != nil && slices.Equal(held.bindings, bindings) {
+		return
+	}
 	addrs := make(map[netip.Addr]bool, len(bindings))
 	for _, binding := range bindings {
 		addrs[binding.Addr] = true
 	}
-	s.lease.Store(&lease{addrs: addrs})
+	s.lease.Store(&lease{bindings: bindings, addrs: addrs})
 }
 
 func (s *Speaker) readInterfaces() error {
@@ -293,6 +296,11 @@ func (s *Speaker) readInterfaces() error {
 
 // offer tells the election which VIPs there are.
 func (s *Speaker) offer(vips []*v1alpha1.VIP, candidates []plan.Candidacy, status election.Status) {
+	k := &s.known
+	if k.settled == status.Settled && model.Same(k.candidates, candidates) {
+		return
+	}
+	k.settled, k.candidates = status.Settled, candidates
 	out := make([]election.VIP, 0, len(vips))
 	for i, vip := range vips {
 		out = append(out, election.VIP{Name: vip.Name, Candidates: candidates[i].Nodes})
@@ -301,30 +309,25 @@ func (s *Speaker) offer(vips []*v1alpha1.VIP, candidates []plan.Candidacy, statu
 }
 
 // takePart tells the others about this node after the datapath was applied: what it can carry and what it failed at.
-func (s *Speaker) takePart(vips []*v1alpha1.VIP, outcome Outcome) {
-	bound := make(map[netip.Addr]bool, len(outcome.Bound))
-	for _, binding := range outcome.Bound {
-		bound[binding.Addr] = true
-	}
-	var unfit []string
-	names := map[string]bool{}
-	for _, vip := range vips {
-		addr, err := netip.ParseAddr(vip.Spec.Address)
-		if err != nil {
-			continue
+func (s *Speaker) takePart(outcome Outcome) {
+	if k := &s.known; !k.tookPart || !model.Same(k.bound, outcome.Bound) || k.failed || len(outcome.Failed) > 0 {
+		k.tookPart, k.bound, k.failed = true, outcome.Bound, len(outcome.Failed) > 0
+		names, unfit := make(map[string]bool, len(outcome.Bound)), []string(nil)
+		for _, binding := range outcome.Bound {
+			names[source.VIPName(binding.Addr)] = true
 		}
-		if bound[addr] {
-			names[vip.Name] = true
-		} else if outcome.Failed[addr] != nil {
-			unfit = append(unfit, vip.Name)
+		for addr := range outcome.Failed {
+			if name := source.VIPName(addr); !names[name] && s.watcher.VIP(name) != nil {
+				unfit = append(unfit, name)
+			}
 		}
+		if slices.Sort(unfit); !slices.Equal(s.unfit, unfit) {
+			s.unfit = unfit
+			s.Notify()
+		}
+		s.elector.SetBound(names)
 	}
-	if !slices.Equal(s.unfit, unfit) {
-		s.unfit = unfit
-		s.Notify()
-	}
-	s.elector.SetBound(names)
-	s.elector.SetInfo(election.Info{Interfaces: s.interfaces, Unfit: unfit})
+	s.elector.SetInfo(election.Info{Interfaces: s.interfaces, Unfit: s.unfit})
 }
 
 // fence prolongs the lives of bound VIPs while this speaker lives and has the right.
