@@ -73,8 +73,12 @@ func (k *Kernel) replace(b model.Binding, link netlink.Link, lifetime time.Durat
 	}
 }
 
-// Unbind takes a VIP off its interface. One that is gone, or whose interface is gone, is no error.
+// Unbind takes a VIP off its interface; without one, off those where it does not answer (see Bound). One that is gone, or
+// whose interface is gone, is no error.
 func (k *Kernel) Unbind(b model.Binding) error {
+	if b.Interface == "" {
+		return k.unbindDoubtful(b)
+	}
 	link, err := k.link(b.Interface)
 	if errors.As(err, &netlink.LinkNotFoundError{}) {
 		return nil
@@ -86,6 +90,24 @@ func (k *Kernel) Unbind(b model.Binding) error {
 		return nil
 	}
 	return fmt.Errorf("unbind %s from %s: %w", b.Addr, b.Interface, err)
+}
+
+func (k *Kernel) unbindDoubtful(b model.Binding) error {
+	addresses, err := k.addresses()
+	if err != nil {
+		return err
+	}
+	var failures []error
+	for _, a := range addresses {
+		if p, ok := prefixOf(a.IPNet); !ok || !p.IsSingleIP() || p.Addr() != b.Addr || !doubtful(a) {
+			continue
+		}
+		err := k.handle.AddrDel(&netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Index: a.LinkIndex}}, address(b))
+		if err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) && !errors.Is(err, unix.ENODEV) {
+			failures = append(failures, fmt.Errorf("unbind %s, which duplicate address detection keeps from answering: %w", b.Addr, err))
+		}
+	}
+	return errors.Join(failures...)
 }
 
 // address is the VIP with all its bits as prefix.

@@ -125,7 +125,9 @@ func prefixOf(n *net.IPNet) (netip.Prefix, bool) {
 }
 
 // Bound returns every /32 and /128 address of the namespace that is not link-local, loopback or on our own device, whoever put
-// it there, by address. Which of them are ours the caller knows.
+// it there, by address. Which of them are ours the caller knows. One that does not answer because duplicate address detection
+// has it in doubt, or failed, has no interface: it is not as wanted anywhere, and Unbind removes it. What Bind binds never is
+// in that state; an address that somebody else put there before is.
 func (k *Kernel) Bound() ([]model.Binding, error) {
 	links, err := k.links()
 	if err != nil {
@@ -146,10 +148,17 @@ func (k *Kernel) Bound() ([]model.Binding, error) {
 		if !ok || !known || name == receiverName || p.Addr() == placeholder || a.Peer != nil || !p.IsSingleIP() || p.Addr().IsLoopback() || p.Addr().IsLinkLocalUnicast() {
 			continue
 		}
+		if doubtful(a) {
+			name = ""
+		}
 		bound = append(bound, model.Binding{Addr: p.Addr(), Interface: name})
 	}
 	return sorted(bound), nil
 }
+
+// doubtful reports whether an address is tentative, or was found to be another host's (RFC 4862, section 5.4.5), in which case
+// the kernel leaves it tentative for good.
+func doubtful(a netlink.Addr) bool { return a.Flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) != 0 }
 
 func (k *Kernel) link(name string) (netlink.Link, error) {
 	k.lookup.Lock()

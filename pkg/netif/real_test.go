@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -243,5 +244,90 @@ func BenchmarkKernelRefresh(b *testing.B) {
 				check(b, k.Refresh(vips, time.Minute))
 			}
 		})
+	}
+}
+
+// TestKernelAddressThatDetectionKeepsFromAnsweringIsReplaced: somebody gave the node the VIP by hand, and another host has it.
+func TestKernelAddressThatDetectionKeepsFromAnsweringIsReplaced(t *testing.T) {
+	netnstest.Require(t)
+	lan := netnstest.NewLAN(t)
+	other, host := lan.Host("fd00::10/64"), lan.Host("fd00::1/64")
+	other.Address("eth0", "fd00::100/128")
+	var k *Kernel
+	host.Do(func() (err error) {
+		k, err = New()
+		return err
+	})
+	t.Cleanup(k.Close)
+	flags := func() (flags int) {
+		host.Do(func() (err error) {
+			flags, _, _, _, err = netnstest.Lifetimes("fd00::100/128")
+			return err
+		})
+		return flags
+	}
+	host.Do(func() error { return netnstest.Detect("eth0", "fd00::100/128") })
+	vip, nowhere := on("eth0", "fd00::100"), on("", "fd00::100")
+	if diff := cmp.Diff([]model.Binding{nowhere}, bound(t, k), compareAddrs); diff != "" {
+		t.Errorf("while the address is tentative, bound (-want +got):\n%s", diff)
+	}
+	netnstest.Eventually(t, "the failure of the detection", 10*time.Second, func() bool { return flags()&unix.IFA_F_DADFAILED != 0 })
+	check(t, k.Bind(vip, time.Minute)) // a refresh does not mend it
+	have := bound(t, k)
+	if diff := cmp.Diff([]model.Binding{nowhere}, have, compareAddrs); diff != "" {
+		t.Errorf("after it failed, bound (-want +got):\n%s", diff)
+	}
+	bind, unbind := Diff([]model.Binding{vip}, have, func(netip.Addr) bool { return false })
+	for _, b := range unbind {
+		check(t, k.Unbind(b))
+	}
+	for _, b := range bind {
+		check(t, k.Bind(b, time.Minute))
+	}
+	if diff := cmp.Diff([]model.Binding{vip}, bound(t, k), compareAddrs); diff != "" {
+		t.Errorf("in the end, bound (-want +got):\n%s", diff)
+	}
+	if got := flags(); got&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) != 0 || got&unix.IFA_F_NODAD == 0 {
+		t.Errorf("in the end the address has flags %#x", got)
+	}
+}
+
+func TestKernelBoundIPv6AddressAnswersAtOnceAndJoinsItsGroup(t *testing.T) {
+	netnstest.Require(t)
+	lan := netnstest.NewLAN(t)
+	host := lan.Host("fd00::1/64")
+	var k *Kernel
+	host.Do(func() (err error) {
+		k, err = New()
+		return err
+	})
+	t.Cleanup(k.Close)
+	groups := func() (text string) {
+		host.Do(func() error {
+			data, err := os.ReadFile("/proc/thread-self/net/igmp6")
+			text = string(data)
+			return err
+		})
+		return text
+	}
+	const group = "ff0200000000000000000001ff123456" // RFC 4291, section 2.7.1
+	if strings.Contains(groups(), group) {
+		t.Fatal("the host is in the group without the address")
+	}
+	vip := on("eth0", "fd00::12:3456")
+	check(t, k.Bind(vip, time.Minute))
+	host.Do(func() error {
+		flags, _, _, found, err := netnstest.Lifetimes("fd00::12:3456/128")
+		if !found || flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) != 0 || flags&unix.IFA_F_NODAD == 0 {
+			t.Errorf("the address is there: %v, with flags %#x", found, flags)
+		}
+		return err
+	})
+	if !strings.Contains(groups(), group) {
+		t.Errorf("the host is not in the solicited-node group, but in:\n%s", groups())
+	}
+	check(t, k.Unbind(vip))
+	if strings.Contains(groups(), group) {
+		t.Error("the host stays in the group without the address")
 	}
 }
