@@ -6,7 +6,7 @@ GOLANGCI_LINT ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lin
 BINARIES := bin/fairlead-controller bin/fairlead-speaker bin/kubectl-fairlead bin/lab bin/demo
 
 # Packages with tests that need a kernel with ip_vs, in namespaces of their own.
-KERNEL_PACKAGES := ./pkg/ipvs ./pkg/netif ./pkg/nft ./pkg/announce ./pkg/host ./pkg/isolated ./pkg/speaker
+KERNEL_PACKAGES := ./pkg/ipvs ./pkg/netif ./pkg/nft ./pkg/announce ./pkg/host ./pkg/isolated ./pkg/gossip ./pkg/speaker
 # Words of the combinations that make test-matrix plays; all if there are none.
 MATRIX ?=
 # Arguments for the tests of the lab tier, such as E2E_ARGS='-run TestFailover'.

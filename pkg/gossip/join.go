@@ -13,7 +13,7 @@ const (
 	// joinEvery is how often nodes that are no members are tried, joinAtOnce how many of them: the first that answers tells
 	// of the others.
 	joinEvery  = time.Second
-	joinAtOnce = 5
+	joinAtOnce = 3
 )
 
 // join joins whoever is not a member, again and again, until the context ends or the node has another address.
@@ -25,8 +25,6 @@ func (s *session) join(addr netip.Addr) {
 		select {
 		case <-s.ctx.Done():
 			return
-		case <-s.kick:
-			sleep(s.ctx, doubtEvery) // it may come back by itself
 		case <-ticker.C:
 		}
 		if now := s.config.Address().Unmap(); now.IsValid() && now != addr {

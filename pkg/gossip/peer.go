@@ -13,6 +13,8 @@ const (
 	doubtEvery = 300 * time.Millisecond
 	// deadEvery is how often one is probed that is held dead.
 	deadEvery = 500 * time.Millisecond
+	// doubtFor is for how long a doubt makes for another.
+	doubtFor = 10 * time.Second
 	// silences is how many probes in a row must go unanswered until a machine that refused connections is held silent: on
 	// a bad network one may be.
 	silences = 3
@@ -23,10 +25,12 @@ type peer struct {
 	name       string
 	at         netip.AddrPort
 	state      State
-	listed     bool // memberlist holds it alive
-	confirming bool // a goroutine probes it
-	gone       bool // there is no such node any more
-	silent     int  // probes in a row that a machine which refused connections did not answer
+	listed     bool          // memberlist holds it alive
+	confirming bool          // a goroutine probes it
+	gone       bool          // there is no such node any more
+	silent     int           // probes in a row that a machine which refused connections did not answer
+	fell       bool          // it was held dead since the probing began
+	doubted    time.Duration // when it last answered while memberlist held it dead
 	kick       chan struct{}
 }
 
@@ -96,11 +100,13 @@ func poke(kick chan struct{}) {
 func (s *session) confirm(p *peer) {
 	for s.ctx.Err() == nil {
 		s.mu.Lock()
-		at := p.at
-		// Of one that is silent already nothing has to be made sure.
-		thorough := p.state.Alive || p.state.Refused
+		at, effort := p.at, p.effort(s.config.Clock())
 		s.mu.Unlock()
-		wait, done := s.settle(p, s.probe(p.name, at, thorough))
+		result := s.probe(p.name, at, effort)
+		if result == silent && effort == gentle {
+			result = s.probe(p.name, at, thorough)
+		}
+		wait, done := s.settle(p, result)
 		if done {
 			return
 		}
@@ -114,6 +120,19 @@ func (s *session) confirm(p *peer) {
 	}
 }
 
+// effort is what a probe of the peer is worth now. Gossip.mu is held.
+func (p *peer) effort(now time.Duration) effort {
+	switch {
+	case p.state.Refused:
+		return thorough
+	case !p.state.Alive: // it is silent already: nothing has to be made sure
+		return single
+	case p.doubted > 0 && now-p.doubted < doubtFor:
+		return gentle
+	}
+	return thorough
+}
+
 // settle takes a probe's outcome, and says how long to wait for the next one or that none is needed.
 func (s *session) settle(p *peer, result outcome) (wait time.Duration, done bool) {
 	if result == unclear {
@@ -125,12 +144,9 @@ func (s *session) settle(p *peer, result outcome) (wait time.Duration, done bool
 	p.state = after
 	done = p.gone || after.Alive && p.listed
 	p.confirming = !done
-	lost := after.Alive && !p.listed
+	p.fell = p.fell && !done
 	s.count()
 	s.mu.Unlock()
-	if lost {
-		poke(s.kick)
-	}
 	s.config.Metrics.probed(before, after)
 	if after == before {
 		return wait, done
@@ -153,17 +169,26 @@ func (p *peer) after(result outcome, now time.Duration) (State, time.Duration) {
 	state := p.state
 	if result == answered {
 		p.silent = 0
+		if !p.fell {
+			p.doubted = now
+		}
 		state.Alive, state.Dead, state.Refused = true, 0, false
 		return state, doubtEvery
 	}
 	if state.Alive {
 		state.Alive, state.Dead = false, now
+		p.fell = true
 	}
 	if result == refused {
 		p.silent = 0
 		state.Refused = true
-	} else if p.silent++; p.silent >= silences {
+		return state, deadEvery
+	}
+	if p.silent++; p.silent >= silences {
 		state.Refused = false
+	}
+	if state.Refused {
+		return state, 0
 	}
 	return state, deadEvery
 }

@@ -10,14 +10,28 @@ import (
 	"time"
 )
 
-// A probe sends questions close to each other and waits for one answer. Where one question in three has none and the others
-// take up to 400 ms (both ways 20 % loss and a delay of 0 to 200 ms), about one in 10^8 probes of a peer that lives fails.
+// A probe sends questions close to each other and waits for one answer.
 const (
-	probePings  = 30
-	probeEvery  = 5 * time.Millisecond
-	probeFor    = 350 * time.Millisecond
-	dialEach    = 3 // pings: the first SYN may be lost as well, and TCP sends the next a second later
+	probeFor    = 300 * time.Millisecond
+	dialEach    = 4 // pings: the first SYN may be lost as well, and TCP sends the next a second later
 	lateAllowed = 100 * time.Millisecond
+)
+
+// effort is how many questions a probe sends, and how far apart.
+type effort struct {
+	pings int
+	every time.Duration
+}
+
+var (
+	// thorough is for a verdict. Where one question in three has no answer and the others take up to 400 ms (both ways 20 %
+	// loss and a delay of 0 to 200 ms), about one in 10^9 probes of a peer that lives fails.
+	thorough = effort{pings: 40, every: 3 * time.Millisecond}
+	// gentle goes first where the membership was wrong a moment ago: where a network or a processor is overloaded already, a
+	// storm of questions would be what keeps it so.
+	gentle = effort{pings: 5, every: 50 * time.Millisecond}
+	// single is for one that is held dead.
+	single = effort{pings: 1, every: probeFor}
 )
 
 // outcome of a probe.
@@ -31,7 +45,7 @@ const (
 )
 
 // probe asks a peer for a sign of life.
-func (s *session) probe(name string, at netip.AddrPort, thorough bool) outcome {
+func (s *session) probe(name string, at netip.AddrPort, effort effort) outcome {
 	started := s.config.Clock()
 	ctx, cancel := context.WithTimeout(s.ctx, probeFor)
 	var dials sync.WaitGroup
@@ -39,16 +53,12 @@ func (s *session) probe(name string, at netip.AddrPort, thorough bool) outcome {
 	defer cancel()
 	q := s.expect(name)
 	defer s.forget(q)
-	pings := 1
-	if thorough {
-		pings = probePings
-	}
-	refusals := make(chan struct{}, probePings)
-	ticker := time.NewTicker(probeEvery)
+	refusals := make(chan struct{}, effort.pings)
+	ticker := time.NewTicker(effort.every)
 	defer ticker.Stop()
 	sent := 0
 	for {
-		if sent < pings {
+		if sent < effort.pings {
 			s.send(name, at, message{Kind: kindPing, Nonce: q.nonce})
 			if sent%dialEach == 0 {
 				dials.Go(func() {
@@ -69,7 +79,7 @@ func (s *session) probe(name string, at netip.AddrPort, thorough bool) outcome {
 		case <-ctx.Done():
 		}
 		// A process that was stopped, or had no processor, finds its time over with answers still unread.
-		if s.ctx.Err() != nil || sent < pings || s.config.Clock()-started > probeFor+lateAllowed {
+		if s.ctx.Err() != nil || sent < effort.pings || s.config.Clock()-started > probeFor+lateAllowed {
 			return unclear
 		}
 		return silent

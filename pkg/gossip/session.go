@@ -17,12 +17,12 @@ import (
 // through others within that interval is suspect, and dead after max(1, log10(members)) more intervals in which it did not
 // object (suspicionTimeout in memberlist's util.go).
 const (
-	probeInterval = 100 * time.Millisecond
+	probeInterval = 80 * time.Millisecond
 	// probeTimeout is when others are asked to try. Their nack is sent a timeout after that and must come within the
 	// interval, or this member thinks that it is slow itself and takes more time for every probe.
-	probeTimeout = 40 * time.Millisecond
+	probeTimeout = 32 * time.Millisecond
 	// maxSlowdown is by how much a member that finds itself slow stretches the interval, less one.
-	maxSlowdown = 4
+	maxSlowdown = 8
 	// gossipInterval is how often news are passed on, to this many others.
 	gossipInterval = 50 * time.Millisecond
 	gossipNodes    = 3
@@ -41,7 +41,6 @@ type session struct {
 	*Gossip
 	ctx   context.Context
 	at    netip.AddrPort
-	kick  chan struct{} // asks for an attempt at joining now
 	ready chan struct{} // closed when list is set
 	list  *memberlist.Memberlist
 	work  sync.WaitGroup
@@ -60,8 +59,7 @@ func (g *Gossip) serve(ctx context.Context, addr netip.Addr) error {
 	defer stop()
 	s := &session{
 		Gossip: g, ctx: ctx, at: netip.AddrPortFrom(addr, uint16(g.config.Port)),
-		kick: make(chan struct{}, 1), ready: make(chan struct{}),
-		joining: map[string]bool{}, told: map[string]bool{}, expected: map[uint64]*question{}, desk: newDesk(),
+		ready: make(chan struct{}), joining: map[string]bool{}, told: map[string]bool{}, expected: map[uint64]*question{}, desk: newDesk(),
 	}
 	g.mu.Lock()
 	clear(g.peers)

@@ -1,0 +1,77 @@
+package gossip
+
+import (
+	"testing"
+	"time"
+
+	"github.com/fairlead/fairlead/pkg/host/netnstest"
+)
+
+var networks = map[string]string{"IPv4": "10.0.0.%d/24", "IPv6": "fd00::%d/64"}
+
+func TestKernelAMachineThatGoesIsDeadAndSilent(t *testing.T) {
+	netnstest.Require(t)
+	for family, format := range networks {
+		t.Run(family, func(t *testing.T) {
+			members := lan(t, 3, format)
+			gone := members[2]
+			since := boot()
+			gone.link(false)
+			first, last := verdicts(t, members, gone, since, quiet)
+			t.Logf("link down: held dead after %s and %s", first, last)
+			sees(t, []*process{gone}, members[0], "is silent", quiet)
+			since = boot()
+			gone.link(true)
+			together(t, members)
+			t.Logf("link up: together again after %s", boot()-since)
+		})
+	}
+}
+
+func TestKernelAProcessThatIsKilledIsDeadAndItsMachineIsNot(t *testing.T) {
+	netnstest.Require(t)
+	for family, format := range networks {
+		t.Run(family, func(t *testing.T) {
+			members := lan(t, 3, format)
+			victim := members[1]
+			since := boot()
+			victim.kill()
+			first, last := verdicts(t, members, victim, since, func(s State) bool { return !s.Alive && s.Dead > 0 && s.Refused })
+			t.Logf("killed: held dead after %s and %s", first, last)
+			since = boot()
+			victim.link(false)
+			sees(t, members, victim, "went silent with its machine", quiet)
+			t.Logf("link down: held silent after %s", boot()-since)
+			victim.link(true)
+			sees(t, members, victim, "has its machine back", func(s State) bool { return s.Refused })
+			victim.start()
+			together(t, members)
+		})
+	}
+}
+
+// On a network that loses a fifth of all packets and delays the others by up to 200 ms, each way, nobody is held dead.
+func TestKernelABadNetworkKillsNobody(t *testing.T) {
+	netnstest.Require(t)
+	const bad, forTime = "delay 100ms 100ms loss 20%", time.Minute
+	for family, format := range networks {
+		t.Run(family, func(t *testing.T) {
+			t.Parallel()
+			members := lan(t, 5, format)
+			for _, p := range members {
+				p.netem(bad)
+			}
+			time.Sleep(forTime)
+			for _, p := range members {
+				p.mu.Lock()
+				if p.verdicts > 0 || len(p.peers) != len(members)-1 {
+					t.Errorf("%s gave %d verdicts: %v\n%s", p.own.Node, p.verdicts, p.peers, p.log)
+				}
+				p.mu.Unlock()
+			}
+			// The network was bad, and not without effect: one that goes is noticed all the same.
+			members[0].kill()
+			sees(t, members, members[0], "is dead", func(s State) bool { return !s.Alive })
+		})
+	}
+}
