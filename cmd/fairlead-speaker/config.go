@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/fairlead/fairlead/pkg/election"
 	"github.com/fairlead/fairlead/pkg/host"
 	"github.com/fairlead/fairlead/pkg/kube"
 )
@@ -17,6 +18,8 @@ type Config struct {
 	Node           string
 	Namespace      string
 	MetricsAddress string
+	OnAPIOutage    string
+	OnStop         string
 	Host           Node
 }
 
@@ -26,6 +29,12 @@ type Node struct {
 	ProcSysNet string
 	StateDir   string
 }
+
+// Values of --on-stop.
+const (
+	onStopAuto     = "Auto"
+	onStopHandOver = "HandOver"
+)
 
 // Placements of the datapath.
 const (
@@ -72,6 +81,11 @@ func (c *Config) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&c.Node, "node-name", "", "name of the Node object of this node (required)")
 	flags.StringVar(&c.Namespace, "namespace", "fairlead-system", "namespace of the speakers' Leases")
 	flags.StringVar(&c.MetricsAddress, "metrics-address", ":7473", "address of /metrics, /healthz and /readyz")
+	flags.StringVar(&c.OnAPIOutage, "on-api-outage", string(election.Hold), "what becomes of the VIPs that this node holds while "+
+		"the API server does not answer: Hold (kept while it does not answer most other speakers either) or Release")
+	flags.StringVar(&c.OnStop, "on-stop", onStopAuto, "what becomes of the VIPs that this node holds when the speaker is told to stop: "+
+		"Auto (left to the next speaker of the node for half a minute, or handed over if the node is cordoned, not Ready or in "+
+		"maintenance) or HandOver (always handed over)")
 	c.Host.AddFlags(flags)
 }
 
@@ -80,6 +94,12 @@ func (c *Config) Validate() error {
 	if c.Node == "" {
 		return errors.New("--node-name is empty: pass the name of this node's Node object " +
 			"(in a pod: fieldRef spec.nodeName)")
+	}
+	if c.OnAPIOutage != string(election.Hold) && c.OnAPIOutage != string(election.Release) {
+		return fmt.Errorf("--on-api-outage is %q: set it to %s or %s", c.OnAPIOutage, election.Hold, election.Release)
+	}
+	if c.OnStop != onStopAuto && c.OnStop != onStopHandOver {
+		return fmt.Errorf("--on-stop is %q: set it to %s or %s", c.OnStop, onStopAuto, onStopHandOver)
 	}
 	if err := c.Host.Validate(); err != nil {
 		return err

@@ -57,6 +57,8 @@ func serve(ctx context.Context, config Config) error {
 		Isolated:        config.Host.isolated(),
 		WatchInterfaces: layers.host.Watch,
 		Timing:          election.DefaultTiming(),
+		Policy:          election.Policy(config.OnAPIOutage),
+		HandOver:        config.OnStop == onStopHandOver,
 		Metrics:         speaker.NewMetrics(registry),
 		ElectionMetrics: election.NewMetrics(registry),
 	})
@@ -89,6 +91,9 @@ func newClients(config kube.ClientConfig) (all, leases *kube.Clients, err error)
 	}
 	rest.QPS = -1
 	// client-go shares connections between clients of equal configuration: a dialer of its own makes these differ.
+	// On a connection of HTTP/2 a request that got no answer leaves the next ones waiting too, until the connection is found
+	// dead half a minute later.
+	rest.NextProtos = []string{"http/1.1"}
 	rest.Dial = (&net.Dialer{Timeout: dialTimeout, KeepAlive: dialTimeout}).DialContext
 	leases, err = kube.NewClients(rest)
 	return all, leases, err

@@ -72,10 +72,14 @@ func newCourse(b *testing.B, s *scenario.Scenario) *course {
 func (c *course) leave(b *testing.B, node string) {
 	b.Helper()
 	ctx := within(b.Context(), b)
+	must(b, c.Maintain(ctx, node, true))
 	must(b, c.Fault(ctx, cluster.StopSpeaker, node))
 	_, err := c.Output(ctx, node, "sh", "-c", "ipvsadm -C && nft add table inet fairlead && nft delete table inet fairlead")
 	must(b, err)
-	b.Cleanup(func() { must(b, c.Fault(context.Background(), cluster.StartSpeaker, node)) })
+	b.Cleanup(func() {
+		must(b, c.Fault(context.Background(), cluster.StartSpeaker, node))
+		must(b, c.Maintain(context.Background(), node, false))
+	})
 }
 
 // service makes a Service of the servers. They are on their nodes' own network, where they can have the VIP too, so their

@@ -144,16 +144,6 @@ func TestANodeCutFromTheAPIGivesItsAddressUp(t *testing.T) {
 	answers(t, s, "client", addr, 80)
 }
 
-func TestAStoppedSpeakerHandsItsAddressOver(t *testing.T) {
-	s, ctx := connect(t)
-	pool(t, s)
-	addr := apart(t, s, "stopped")[0]
-	node, seen := strike(t, s, cluster.StopSpeaker, addr)
-	t.Logf("%s: longest time without an answer %.0f ms", addr, seen.LongestGapMS)
-	must(t, s.Fault(ctx, cluster.StartSpeaker, node))
-	must(t, scenario.Until(within(ctx, t), func() error { return living(ctx, s, node) }))
-}
-
 // TestARestartedSpeakerKeepsItsAddress: one that dies and comes back at once finds its claims and its kernel state.
 func TestARestartedSpeakerKeepsItsAddress(t *testing.T) {
 	s, ctx := connect(t)

@@ -10,7 +10,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/fairlead/fairlead/e2e/cluster"
 	"github.com/fairlead/fairlead/e2e/scenario"
 	"github.com/fairlead/fairlead/pkg/api/v1alpha1"
 	"github.com/fairlead/fairlead/pkg/source"
@@ -62,10 +61,7 @@ func TestNodesThatHaveTheVIPSeeTheClient(t *testing.T) {
 						t.Errorf("%s: %s cannot send 200 kB: %v %s", addr, host, err, out)
 					}
 				}
-				must(t, s.Fault(ctx, cluster.StopSpeaker, holder))
-				_, err = s.Holder(within(ctx, t), addr, holder)
-				must(t, err)
-				must(t, s.Fault(ctx, cluster.StartSpeaker, holder))
+				moveAway(t, s, addr)
 				for _, host := range []string{"client", "far"} { // the old holder is a backend as before
 					wantSeen(t, s, host, addr)
 				}
@@ -189,10 +185,7 @@ func TestAClientKeepsItsBackend(t *testing.T) {
 		if !strings.Contains(out, "mh (mh-fallback) persistent 120") {
 			t.Errorf("IPVS has\n%s", out)
 		}
-		must(t, s.Fault(ctx, cluster.StopSpeaker, holder))
-		_, err = s.Holder(within(ctx, t), addr, holder)
-		must(t, err)
-		must(t, s.Fault(ctx, cluster.StartSpeaker, holder))
+		moveAway(t, s, addr)
 		if after := answerers(t, s, "client", addr); fmt.Sprint(after) != fmt.Sprint(before) {
 			t.Errorf("%s was answered by %v, and after its move by %v", addr, before, after)
 		}

@@ -50,8 +50,8 @@ func TestTheMatrixOfNeighbours(t *testing.T) {
 	t.Run("every client reaches every port after a move", func(t *testing.T) {
 		holder, err := s.Holder(within(ctx, t), c.addresses[0], "")
 		must(t, err)
-		must(t, s.Fault(ctx, cluster.StopSpeaker, holder))
-		t.Cleanup(func() { must(t, s.Fault(context.Background(), cluster.StartSpeaker, holder)) })
+		must(t, s.Maintain(ctx, holder, true))
+		t.Cleanup(func() { must(t, s.Maintain(context.Background(), holder, false)) })
 		for _, addr := range c.addresses {
 			_, err := s.Holder(within(ctx, t), addr, holder)
 			must(t, err)

@@ -9,7 +9,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
-	"github.com/fairlead/fairlead/e2e/cluster"
 	"github.com/fairlead/fairlead/e2e/scenario"
 	"github.com/fairlead/fairlead/pkg/api/v1alpha1"
 )
@@ -41,17 +40,12 @@ func TestConnectionsOutliveTheirHolder(t *testing.T) {
 					open = append(open, c)
 				}
 				for range 2 {
-					holder, err := s.Holder(within(ctx, t), addr, "")
-					must(t, err)
-					must(t, s.Fault(ctx, cluster.StopSpeaker, holder))
-					_, err = s.Holder(within(ctx, t), addr, holder)
-					must(t, err)
+					moveAway(t, s, addr)
 					for _, c := range open {
 						if by := c.say(); by != "n3" {
 							t.Errorf("%s was answered by %s in a connection to n3", addr, by)
 						}
 					}
-					must(t, s.Fault(ctx, cluster.StartSpeaker, holder))
 				}
 			}
 		})

@@ -22,6 +22,9 @@ func fromPool(spec *v1alpha1.VIPSpec, pool *v1alpha1.IPPool, made bool) {
 	if made || spec.NodeSelector == nil {
 		spec.NodeSelector = settings.NodeSelector
 	}
+	if made || spec.PreferredNodes == nil {
+		spec.PreferredNodes = settings.PreferredNodes
+	}
 }
 
 // withSettings gives a frontend what its VIP's pool says where its Service says nothing. If the pool is gone it keeps what it

@@ -87,26 +87,17 @@ func TestDecide(t *testing.T) {
 			change: func(v *View) { v.VIPs[0].Candidates = []string{"c"} },
 			want:   outcome{Hold: "[10.0.0.1]", Leaving: "[10.0.0.1]", Hand: "[10.0.0.1 to c/1]"},
 		},
-		"then it is held without a word until that one announces it": {
+		"then it is held without a word": {
 			change: func(v *View) {
-				v.VIPs[0].Holder = "a"
 				v.Claims["10.0.0.1"] = Claim{Owner: Owner{"c", "1"}, Version: "3", Seen: 100 * second}
-				v.Handed = map[string]Handing{"10.0.0.1": {To: Owner{"c", "1"}, At: 99 * second}}
+				v.Handed = map[string]Instant{"10.0.0.1": 99 * second}
 			},
 			want: outcome{Hold: "[10.0.0.1]", Leaving: "[10.0.0.1]"},
 		},
-		"which it does": {
+		"for HandLimit": {
 			change: func(v *View) {
-				v.VIPs[0].Holder = "c"
 				v.Claims["10.0.0.1"] = Claim{Owner: Owner{"c", "1"}, Version: "3", Seen: 100 * second}
-				v.Handed = map[string]Handing{"10.0.0.1": {To: Owner{"c", "1"}, At: 99 * second}}
-			},
-		},
-		"or for HandLimit": {
-			change: func(v *View) {
-				v.VIPs[0].Holder = "a"
-				v.Claims["10.0.0.1"] = Claim{Owner: Owner{"c", "1"}, Version: "3", Seen: 100 * second}
-				v.Handed = map[string]Handing{"10.0.0.1": {To: Owner{"c", "1"}, At: 97 * second}}
+				v.Handed = map[string]Instant{"10.0.0.1": 95 * second}
 			},
 		},
 		"a VIP that no living node can hold is let go": {

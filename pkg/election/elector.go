@@ -106,7 +106,7 @@ func New(config Config) *Elector {
 	}
 	e.view = View{
 		Self: Owner{Node: config.Node}, Peers: map[string]Peer{}, Claims: map[string]Claim{},
-		Policy: cmp.Or(config.Policy, Hold), Contested: map[string]bool{}, Handed: map[string]Handing{},
+		Policy: cmp.Or(config.Policy, Hold), Contested: map[string]bool{}, Handed: map[string]Instant{},
 	}
 	return e
 }
@@ -197,9 +197,8 @@ func (e *Elector) step(ctx context.Context) time.Duration {
 
 // forgetHanded forgets what was given away and has gone.
 func (e *Elector) forgetHanded(now Instant) {
-	maps.DeleteFunc(e.view.Handed, func(vip string, h Handing) bool {
-		owner := e.view.Claims[vip].Owner
-		return owner != e.view.Self && (owner != h.To || now > h.At.Add(e.config.Timing.HandLimit))
+	maps.DeleteFunc(e.view.Handed, func(vip string, asked Instant) bool {
+		return e.view.Claims[vip].Owner != e.view.Self && now > asked.Add(e.config.Timing.HandLimit)
 	})
 }
 

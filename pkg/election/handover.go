@@ -6,7 +6,7 @@ import (
 )
 
 // A VIP moves as planned by make before break: its holder writes the claim over to another living candidate and goes on
-// serving it without announcing it, until that one announces it.
+// serving it, without announcing it, until every neighbour has heard the other one.
 
 // wanted reports whether somebody wants a VIP of this node to be on another, which could have it.
 func (d *decider) wanted(vip VIP) bool {
@@ -36,20 +36,14 @@ func (d *decider) hand(vip VIP, place *placement) {
 	}
 }
 
-// handed reports whether this node gives a VIP away and keeps it until the other announces it. The other may have the claim
-// from the moment on in which this node asked for that, whether an answer came or not.
+// handed reports whether this node gives a VIP away and keeps it for those who have not heard the other yet. The other may have
+// the claim from the moment on in which this node asked for that, whether an answer came or not.
 func (d *decider) handed(vip VIP) bool {
-	handing, ok := d.view.Handed[vip.Name]
-	if !ok {
-		return false
+	asked, ok := d.view.Handed[vip.Name]
+	if !ok || d.mine(vip.Name) {
+		return ok
 	}
-	if d.mine(vip.Name) {
-		return true
-	}
-	limit := handing.At.Add(d.timing.HandLimit)
-	if d.view.Claims[vip.Name].Owner != handing.To || vip.Holder == handing.To.Node || d.now >= limit {
-		return false
-	}
+	limit := asked.Add(d.timing.HandLimit)
 	d.wakeAt(limit)
-	return true
+	return d.now < limit
 }

@@ -7,7 +7,8 @@ import (
 )
 
 // placement spreads VIPs over living nodes by rendezvous hashing with bounded load: every VIP goes to the first node of its
-// own order that has not its share yet, so that equal nodes differ by one VIP at most. All speakers that see the same compute
+// own order that has not its share yet, so that equal nodes differ by one VIP at most. Preferred nodes come first in the order,
+// and while one of those with the most weight lives no other is chosen. All speakers that see the same compute
 // the same. See Mirrokni, Thorup, Zadimoghaddam: Consistent Hashing with Bounded Loads (2017).
 type placement struct {
 	alive map[string]bool
@@ -46,15 +47,20 @@ func (p *placement) assign(vip VIP) []string {
 		return nil
 	}
 	order := ordered(vip.Name, living)
+	slices.SortStableFunc(order, func(a, b string) int { return cmp.Compare(vip.Weights[b], vip.Weights[a]) })
+	most := order[:1] // those that are preferred alike
+	for len(most) < len(order) && vip.Weights[order[len(most)]] == vip.Weights[order[0]] {
+		most = order[:len(most)+1]
+	}
 	below := func(limit int) int {
-		return slices.IndexFunc(order, func(node string) bool { return p.load[node] < limit })
+		return slices.IndexFunc(most, func(node string) bool { return p.load[node] < limit })
 	}
 	first := below(p.share)
 	if first < 0 {
 		first = below(p.share + 1)
 	}
 	if first < 0 {
-		least := slices.MinFunc(order, func(a, b string) int { return cmp.Compare(p.load[a], p.load[b]) })
+		least := slices.MinFunc(most, func(a, b string) int { return cmp.Compare(p.load[a], p.load[b]) })
 		first = slices.Index(order, least)
 	}
 	node := order[first]

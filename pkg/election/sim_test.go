@@ -50,21 +50,20 @@ type stored struct {
 }
 
 type simNode struct {
-	name         string
-	view         View
-	rate         float64 // of its clock
-	offset       time.Duration
-	down         bool // frozen, later thawed with all that it believed
-	cut, lanCut  bool
-	cordoned     bool
-	busy         map[string]bool
-	epochs       int
-	heard        map[string]time.Duration // when it last heard a peer over the speakers' network
-	reach        map[string]Reach
-	hold         map[string]bool // what it has until the right ends
-	leaving      map[string]bool
-	unconfirmed  bool
-	announcedFor map[string]bool // as its last report said
+	name        string
+	view        View
+	rate        float64 // of its clock
+	offset      time.Duration
+	down        bool // frozen, later thawed with all that it believed
+	cut, lanCut bool
+	cordoned    bool
+	busy        map[string]bool
+	epochs      int
+	heard       map[string]time.Duration // when it last heard a peer over the speakers' network
+	reach       map[string]Reach
+	hold        map[string]bool // what it has until the right ends
+	leaving     map[string]bool
+	unconfirmed bool
 }
 
 type event struct {
@@ -96,7 +95,7 @@ func newSim(seed uint64, with setup) *sim {
 		}
 		node.view = View{
 			Self: Owner{Node: node.name}, Peers: map[string]Peer{}, Claims: map[string]Claim{}, Policy: with.policy,
-			Handed: map[string]Handing{},
+			Handed: map[string]Instant{},
 		}
 		s.nodes = append(s.nodes, node)
 		s.tick(node)
@@ -169,16 +168,14 @@ func (s *sim) step(n *simNode) {
 			view.Peers[name] = peer
 		}
 	}
-	for vip, handing := range n.view.Handed {
-		owner := n.view.Claims[vip].Owner
-		if owner != n.view.Self && (owner != handing.To || s.clock(n) > handing.At.Add(s.timing.HandLimit)) {
+	for vip, asked := range n.view.Handed {
+		if n.view.Claims[vip].Owner != n.view.Self && s.clock(n) > asked.Add(s.timing.HandLimit) {
 			delete(n.view.Handed, vip)
 		}
 	}
 	decision := Decide(s.clock(n), s.timing, view)
 	n.view.Until, n.unconfirmed = decision.Until, decision.Unconfirmed
 	n.hold, n.leaving = setOfNames(decision.Hold), setOfNames(decision.Leaving)
-	s.announce(n)
 	if decision.Ask {
 		s.ask(n)
 	}
@@ -190,7 +187,7 @@ func (s *sim) step(n *simNode) {
 	}
 	for _, move := range append(decision.Claim, decision.Hand...) {
 		if move.To != n.view.Self {
-			n.view.Handed[move.VIP] = Handing{To: move.To, At: s.clock(n)}
+			n.view.Handed[move.VIP] = s.clock(n)
 		}
 		s.write(n, "vip/"+move.VIP, move.To, n.versionOf("vip/"+move.VIP), func(ok bool) {
 			if ok && move.To.Node == n.name {
@@ -211,30 +208,6 @@ func setOfNames(names []string) map[string]bool {
 		set[name] = true
 	}
 	return set
-}
-
-// announce reports what a node announces newly to all nodes, as VIP status does.
-func (s *sim) announce(n *simNode) {
-	before := n.announcedFor
-	n.announcedFor = map[string]bool{}
-	for vip := range n.hold {
-		if n.leaving[vip] {
-			continue
-		}
-		n.announcedFor[vip] = true
-		if before[vip] || n.cut || s.apiOut {
-			continue
-		}
-		for _, other := range s.nodes {
-			s.after(2*s.delay(), func() {
-				for i := range other.view.VIPs {
-					if other.view.VIPs[i].Name == vip {
-						other.view.VIPs[i].Holder = n.name
-					}
-				}
-			})
-		}
-	}
 }
 
 // listen takes in what the speakers' network tells a node: who is silent for verdictAfter is dead.

@@ -113,7 +113,7 @@ func TestOverlapsAreBounded(t *testing.T) {
 				}
 				lasts := s.now - since[vip]
 				longest = max(longest, lasts)
-				if limit := 2*s.timing.TTake; lasts > limit {
+				if limit := 2 * s.timing.TTake; lasts > limit {
 					return fmt.Errorf("%v have announced %s for more than %v", names(nodes), vip, limit)
 				}
 			}

@@ -53,7 +53,8 @@ type Timing struct {
 	LateAfter time.Duration
 	// AskEvery is how often a speaker that the API server does not answer asks the others whether it answers them.
 	AskEvery time.Duration
-	// HandLimit is how long one that handed a VIP over waits for the other to announce it before it lets go.
+	// HandLimit is how long one that handed a VIP over keeps it: until the other has announced it several times, because a
+	// neighbour that just learnt an address does not heed the first (see package announce).
 	HandLimit time.Duration
 	// RestartGrace is how long the others wait for the next process of a speaker that said that it restarts.
 	RestartGrace time.Duration
@@ -82,7 +83,7 @@ func DefaultTiming() Timing {
 		RevokeDelay:    200 * time.Millisecond,
 		LateAfter:      1600 * time.Millisecond, // a renewal may take 600 ms
 		AskEvery:       500 * time.Millisecond,
-		HandLimit:      3 * time.Second,
+		HandLimit:      5 * time.Second,
 		RestartGrace:   30 * time.Second, // a pod is replaced within that, its image pulled
 	}
 }
@@ -143,20 +144,12 @@ type VIP struct {
 	MoveTo string
 	// Leave is why this node may not hold it, if it may not.
 	Leave string
-	// Holder is the node that said last that it announces the VIP.
-	Holder string
 }
 
 // equal compares all but when they were seen.
 func (v VIP) equal(o VIP) bool {
 	return v.Name == o.Name && slices.Equal(v.Candidates, o.Candidates) && maps.Equal(v.Weights, o.Weights) &&
-		v.MoveTo == o.MoveTo && v.Leave == o.Leave && v.Holder == o.Holder
-}
-
-// Handing is a VIP that this node gave to another.
-type Handing struct {
-	To Owner
-	At Instant
+		v.MoveTo == o.MoveTo && v.Leave == o.Leave
 }
 
 // View is what one speaker sees.
@@ -183,8 +176,8 @@ type View struct {
 	Reach map[string]Reach
 	// Contested are the VIPs that somebody else announced while this node's right was not confirmed.
 	Contested map[string]bool
-	// Handed are the VIPs that this node gave to others and that they may not announce yet.
-	Handed map[string]Handing
+	// Handed are the VIPs that this node gave to others and keeps for a while, with when it asked for that last.
+	Handed map[string]Instant
 	// Peers are the other speakers by node.
 	Peers map[string]Peer
 	// Claims by name of the VIP. Claims of VIPs that are gone are here too.

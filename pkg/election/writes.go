@@ -123,7 +123,7 @@ func (e *Elector) claim(ctx context.Context, move Move) error {
 	e.mu.Lock()
 	seen := e.objects[ClaimName(move.VIP)]
 	if move.To != e.view.Self {
-		e.view.Handed[move.VIP] = Handing{To: move.To, At: e.config.Clock()} // before the watch can tell of it
+		e.view.Handed[move.VIP] = e.config.Clock() // before the watch can tell of it
 	}
 	e.mu.Unlock()
 	lease := &coordinationv1.Lease{}
@@ -195,10 +195,22 @@ func (e *Elector) Pause(ctx context.Context) (Instant, error) {
 		return 0, errors.New("this speaker has no heartbeat")
 	}
 	started := e.config.Clock()
-	_, err := e.writeHeartbeat(ctx, own, func(lease *coordinationv1.Lease) {
-		heartbeat(lease, self, info, e.config.Timing.RestartGrace, metav1.NowMicro())
-		restarting(lease, e.config.Timing.RestartGrace)
-	})
+	write := func() error {
+		_, err := e.writeHeartbeat(ctx, own, func(lease *coordinationv1.Lease) {
+			heartbeat(lease, self, info, e.config.Timing.RestartGrace, metav1.NowMicro())
+			restarting(lease, e.config.Timing.RestartGrace)
+		})
+		return err
+	}
+	err := write()
+	if apierrors.IsConflict(err) { // the last renewal may have been written although Run ended before the answer
+		if own, err = e.leases.Get(ctx, own.Name, metav1.GetOptions{}); err == nil && parseOwner(own.Spec.HolderIdentity) != self {
+			err = errLost
+		}
+		if err == nil {
+			err = write()
+		}
+	}
 	if err != nil {
 		return 0, fmt.Errorf("tell the others that this speaker restarts: %w", err)
 	}

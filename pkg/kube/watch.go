@@ -172,11 +172,12 @@ func matters(old, now any) bool {
 	switch now := now.(type) {
 	case *corev1.Node:
 		before, ok := old.(*corev1.Node)
-		return !ok || NodeReady(before) != NodeReady(now) || !labels.Equals(before.Labels, now.Labels) ||
+		return !ok || NodeReady(before) != NodeReady(now) || before.Spec.Unschedulable != now.Spec.Unschedulable || !labels.Equals(before.Labels, now.Labels) ||
 			!slices.Equal(before.Status.Addresses, now.Status.Addresses) || !slices.Equal(before.Spec.PodCIDRs, now.Spec.PodCIDRs)
 	case *v1alpha1.VIP:
 		before, ok := old.(*v1alpha1.VIP)
-		return !ok || before.Generation != now.Generation || (before.DeletionTimestamp == nil) != (now.DeletionTimestamp == nil)
+		return !ok || before.Generation != now.Generation ||
+			before.Annotations[v1alpha1.AnnotationMoveTo] != now.Annotations[v1alpha1.AnnotationMoveTo] || (before.DeletionTimestamp == nil) != (now.DeletionTimestamp == nil)
 	}
 	return true
 }

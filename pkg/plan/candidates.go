@@ -25,6 +25,8 @@ type Machine struct {
 	PodNetworks []netip.Prefix
 	// Ready is the node's condition.
 	Ready bool
+	// Cordoned is whether no new pods are put there: before it is drained, mostly.
+	Cordoned bool
 	// Interfaces that its speaker reported, nil where no speaker reports.
 	Interfaces []model.Interface
 	// Unfit names the VIPs that the node failed to program.
@@ -35,6 +37,8 @@ type Machine struct {
 type Candidacy struct {
 	Nodes    []string
 	Excluded map[string]string
+	// Weights of those that are preferred.
+	Weights map[string]int
 }
 
 // String explains why there is no candidate.
@@ -54,29 +58,68 @@ func (c Candidacy) String() string {
 // labelExclude keeps a node out of every external load balancer (KEP-1143).
 const labelExclude = "node.kubernetes.io/exclude-from-external-load-balancers"
 
-// Candidates lists the machines that may hold a VIP. Machines that are not Ready count only if no other does: their speakers
-// live, and a VIP on such a node is better than none. A Service with externalTrafficPolicy Local wants its VIP where it has pods.
+// Candidates lists the machines that may hold a VIP. Machines that are cordoned or in maintenance, and those that are not
+// Ready, count only if no other does: their speakers live, and a VIP on such a node is better than none. A Service with
+// externalTrafficPolicy Local wants its VIP where it has pods.
 func Candidates(vip *v1alpha1.VIP, machines []Machine, endpoints func(types.NamespacedName) []*discoveryv1.EndpointSlice) Candidacy {
 	out := Candidacy{Excluded: map[string]string{}}
 	local := localServices(vip, endpoints)
-	var ready, unready []string
+	var ready, spare, unready []string
 	for _, machine := range machines {
 		if reason := excluded(vip, machine); reason != "" {
 			out.Excluded[machine.Name] = reason
 		} else if service := lacksPods(local, machine.Name); service != "" {
 			out.Excluded[machine.Name] = "no ready pod of Service " + service + " runs there (externalTrafficPolicy Local)"
-		} else if machine.Ready {
-			ready = append(ready, machine.Name)
-		} else {
+		} else if !machine.Ready {
 			unready = append(unready, machine.Name)
 			out.Excluded[machine.Name] = "the node is not Ready"
+		} else if reason := emptied(machine); reason != "" {
+			spare = append(spare, machine.Name)
+			out.Excluded[machine.Name] = reason
+		} else {
+			ready = append(ready, machine.Name)
 		}
 	}
-	out.Nodes = ready
-	if len(ready) == 0 {
-		out.Nodes = unready
+	for _, out.Nodes = range [][]string{ready, spare, unready} {
+		if len(out.Nodes) > 0 {
+			break
+		}
 	}
 	slices.Sort(out.Nodes)
+	out.Weights = weights(vip, machines)
+	return out
+}
+
+// emptied tells why a node is to be empty, if it is.
+func emptied(machine Machine) string {
+	if _, maintained := machine.Labels[v1alpha1.LabelMaintenance]; maintained {
+		return "label " + v1alpha1.LabelMaintenance
+	}
+	if machine.Cordoned {
+		return "the node is cordoned"
+	}
+	return ""
+}
+
+// weights of the machines that are preferred for a VIP; nil if none is. Selectors that cannot be read prefer nobody: a node
+// that holds a VIP is more than one that is liked.
+func weights(vip *v1alpha1.VIP, machines []Machine) map[string]int {
+	var out map[string]int
+	for _, preferred := range vip.Spec.PreferredNodes {
+		selector, err := metav1.LabelSelectorAsSelector(&preferred.NodeSelector)
+		if err != nil {
+			continue
+		}
+		for _, machine := range machines {
+			if !selector.Matches(labels.Set(machine.Labels)) {
+				continue
+			}
+			if out == nil {
+				out = map[string]int{}
+			}
+			out[machine.Name] += int(preferred.Weight)
+		}
+	}
 	return out
 }
 

@@ -165,6 +165,17 @@ func (d *Datapath) Refresh() (complete bool, err error) {
 	return true, nil
 }
 
+// Leave gives the VIPs that are bound a last lifetime, whatever the right, for a speaker that comes after this one.
+func (d *Datapath) Leave(lifetime time.Duration) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	have, err := d.kernel.Addresses.Bound()
+	if err != nil {
+		return err
+	}
+	return d.kernel.Addresses.Refresh(intersect(d.bound, have), lifetime)
+}
+
 // fence is the lifetime to bind VIPs for: what is left of the right in whole seconds, as the kernel counts them. They are
 // rounded down, because the kernel may take a second longer to remove an address; others wait TTake, which is longer.
 func (d *Datapath) fence() time.Duration {

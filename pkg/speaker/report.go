@@ -19,6 +19,7 @@ import (
 	"github.com/fairlead/fairlead/pkg/kube"
 	"github.com/fairlead/fairlead/pkg/model"
 	"github.com/fairlead/fairlead/pkg/plan"
+	"github.com/fairlead/fairlead/pkg/source"
 )
 
 // look is all that the report of a VIP is made of.
@@ -35,10 +36,15 @@ type look struct {
 func (s *Speaker) report(vips []*v1alpha1.VIP, status election.Status, candidates []plan.Candidacy, result plan.Result, outcome Outcome) {
 	r := s.reporter
 	first := status.Settled && slices.Min(slices.Collect(maps.Keys(status.Speakers))) == s.config.Node
-	if !model.Same(r.bound, outcome.Bound) {
-		r.bound, r.on = outcome.Bound, make(map[netip.Addr]string, len(outcome.Bound))
+	if !model.Same(r.bound, outcome.Bound) || !slices.Equal(r.leaving, status.Leaving) {
+		r.bound, r.leaving, r.on = outcome.Bound, status.Leaving, make(map[netip.Addr]string, len(outcome.Bound))
 		for _, binding := range outcome.Bound {
 			r.on[binding.Addr] = binding.Interface
+		}
+		for _, name := range status.Leaving { // the other one tells of these
+			if addr, err := source.ParseVIPName(name); err == nil {
+				delete(r.on, addr)
+			}
 		}
 	}
 	r.mu.Lock()
@@ -140,10 +146,11 @@ type reporter struct {
 	kick    chan struct{}
 
 	// Of the reconciling goroutine, by VIP.
-	warned map[string]string
-	looks  map[string]look
-	bound  []model.Binding       // that on was made of
-	on     map[netip.Addr]string // which interface
+	warned  map[string]string
+	looks   map[string]look
+	bound   []model.Binding       // that on was made of
+	leaving []string              // the same
+	on      map[netip.Addr]string // which interface
 
 	mu      sync.Mutex
 	reports map[string]kube.VIPReport

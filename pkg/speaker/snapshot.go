@@ -25,6 +25,7 @@ type known struct {
 	held map[string]bool
 
 	settled    bool
+	vips       []*v1alpha1.VIP
 	candidates []plan.Candidacy
 
 	tookPart bool
@@ -42,7 +43,7 @@ func (s *Speaker) machines(status election.Status) []plan.Machine {
 	machines := make([]plan.Machine, 0, len(nodes))
 	for _, node := range nodes {
 		machine := plan.Machine{
-			Name: node.Name, Labels: node.Labels, Ready: kube.NodeReady(node),
+			Name: node.Name, Labels: node.Labels, Ready: kube.NodeReady(node), Cordoned: node.Spec.Unschedulable,
 			Addresses: kube.NodeAddresses(node), PodNetworks: kube.PodNetworks(node),
 		}
 		if node.Name == s.config.Node {

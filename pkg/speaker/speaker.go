@@ -60,6 +60,11 @@ type Config struct {
 	// WatchInterfaces calls back after interfaces or addresses changed, until the context ends.
 	WatchInterfaces func(ctx context.Context, notify func())
 	Timing          election.Timing
+	// Policy says what becomes of VIPs that this node holds while the API server does not answer.
+	Policy election.Policy
+	// HandOver makes a speaker that is told to end give its VIPs to others, as one does on a node that is to be empty, instead
+	// of leaving them to the next process of this node.
+	HandOver        bool
 	Metrics         *Metrics
 	ElectionMetrics *election.Metrics
 }
@@ -90,9 +95,10 @@ type Speaker struct {
 	ready             atomic.Bool
 }
 
-// lease is the set of addresses that this node holds.
+// lease is the set of addresses that this node holds and has not given to another.
 type lease struct {
 	bindings []model.Binding
+	leaving  []string
 	addrs    map[netip.Addr]bool
 }
 
@@ -106,7 +112,7 @@ func New(config Config) (*Speaker, error) {
 	}
 	s.watcher = watcher
 	s.elector = election.New(election.Config{
-		Node: config.Node, Namespace: config.Namespace, Client: config.LeaseClients.Core, Timing: config.Timing,
+		Node: config.Node, Namespace: config.Namespace, Client: config.LeaseClients.Core, Timing: config.Timing, Policy: config.Policy,
 		Clock: election.BootTime, Notify: s.Notify, Transform: kube.StripManagedFields, Metrics: config.ElectionMetrics,
 	})
 	s.datapath = NewDatapath(config.Kernel, s.right)
@@ -142,9 +148,9 @@ func (s *Speaker) Ready() error {
 	return nil
 }
 
-// Run works until the context ends, then withdraws what it announced and hands its claims back.
+// Run works until the context ends, and until it has parted with what it announced then: see part.
 func (s *Speaker) Run(ctx context.Context) error {
-	working, stop := context.WithCancel(ctx)
+	working, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	if err := s.watcher.Start(working); err != nil {
 		return err
@@ -164,15 +170,18 @@ func (s *Speaker) Run(ctx context.Context) error {
 	work.Go(func() { s.checks.checker.Run(working) })
 	work.Go(func() { s.ports.run(working) })
 	work.Go(func() { s.drains.run(working) })
-	err := s.loop(working, failed)
+	err := s.loop(working, ctx.Done(), failed)
+	stays := err == nil && s.stays()
 	stop()
 	work.Wait()
 	s.watcher.Wait()
-	s.withdraw(context.WithoutCancel(ctx))
+	s.part(context.WithoutCancel(ctx), stays)
 	return err
 }
 
-func (s *Speaker) loop(ctx context.Context, failed <-chan error) error {
+// loop works until ended is closed, and until other nodes have what this one is to hand over then.
+func (s *Speaker) loop(ctx context.Context, ended <-chan struct{}, failed <-chan error) error {
+	var late <-chan time.Time
 	resync := time.NewTicker(resyncEvery)
 	defer resync.Stop()
 	retry := time.NewTimer(0)
@@ -181,7 +190,13 @@ func (s *Speaker) loop(ctx context.Context, failed <-chan error) error {
 	defer again.Stop()
 	for {
 		select {
-		case <-ctx.Done():
+		case <-ended:
+			if s.stays() {
+				return nil
+			}
+			s.elector.End()
+			ended, late = nil, time.After(2*s.config.Timing.HandLimit)
+		case <-late:
 			return nil
 		case err := <-failed:
 			return err
@@ -205,6 +220,9 @@ func (s *Speaker) loop(ctx context.Context, failed <-chan error) error {
 		}
 		if again.Stop(); s.again > 0 {
 			again.Reset(s.again)
+		}
+		if ended == nil && len(s.elector.Status().Hold) == 0 {
+			return nil
 		}
 	}
 }
@@ -246,7 +264,7 @@ func (s *Speaker) reconcile(ctx context.Context) error {
 	}
 	result := s.planner.Node(s.snapshot(vips, machines, s.held(status)))
 	s.again = result.Again
-	s.setHeld(result.State.Bindings)
+	s.setHeld(result.State.Bindings, status.Leaving)
 	outcome, err := s.datapath.Apply(ctx, result.State, status.Settled)
 	if outcome.Writes > 0 {
 		klog.FromContext(ctx).V(2).Info("Applied", "writes", outcome.Writes, "held", len(outcome.Bound), "took", time.Since(started))
@@ -263,16 +281,21 @@ func (s *Speaker) reconcile(ctx context.Context) error {
 	return err
 }
 
-// setHeld publishes to the announcer what this node holds.
-func (s *Speaker) setHeld(bindings []model.Binding) {
-	if held := s.lease.Load(); held != nil && slices.Equal(held.bindings, bindings) {
+// setHeld publishes to the announcer what this node holds, but for the VIPs that are leaving.
+func (s *Speaker) setHeld(bindings []model.Binding, leaving []string) {
+	if held := s.lease.Load(); held != nil && slices.Equal(held.bindings, bindings) && slices.Equal(held.leaving, leaving) {
 		return
 	}
 	addrs := make(map[netip.Addr]bool, len(bindings))
 	for _, binding := range bindings {
 		addrs[binding.Addr] = true
 	}
-	s.lease.Store(&lease{bindings: bindings, addrs: addrs})
+	for _, name := range leaving {
+		if addr, err := source.ParseVIPName(name); err == nil {
+			delete(addrs, addr)
+		}
+	}
+	s.lease.Store(&lease{bindings: bindings, leaving: leaving, addrs: addrs})
 }
 
 func (s *Speaker) readInterfaces() error {
@@ -297,13 +320,16 @@ func (s *Speaker) readInterfaces() error {
 // offer tells the election which VIPs there are.
 func (s *Speaker) offer(vips []*v1alpha1.VIP, candidates []plan.Candidacy, status election.Status) {
 	k := &s.known
-	if k.settled == status.Settled && model.Same(k.candidates, candidates) {
+	if k.settled == status.Settled && model.Same(k.candidates, candidates) && model.Same(k.vips, vips) {
 		return
 	}
-	k.settled, k.candidates = status.Settled, candidates
+	k.settled, k.candidates, k.vips = status.Settled, candidates, vips
 	out := make([]election.VIP, 0, len(vips))
 	for i, vip := range vips {
-		out = append(out, election.VIP{Name: vip.Name, Candidates: candidates[i].Nodes})
+		out = append(out, election.VIP{
+			Name: vip.Name, Candidates: candidates[i].Nodes, Weights: candidates[i].Weights,
+			Leave: candidates[i].Excluded[s.config.Node], MoveTo: vip.Annotations[v1alpha1.AnnotationMoveTo],
+		})
 	}
 	s.elector.SetVIPs(out, status)
 }
@@ -347,22 +373,5 @@ func (s *Speaker) fence(ctx context.Context) {
 		if err != nil || !complete {
 			s.Notify()
 		}
-	}
-}
-
-// withdraw ends announcing and hands the claims back, so that others need not wait for this speaker's heartbeat to age. What
-// standbys have in the kernel stays for the next speaker of this node.
-func (s *Speaker) withdraw(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, withdrawTimeout)
-	defer cancel()
-	logger := klog.FromContext(ctx)
-	s.lease.Store(nil)
-	result := plan.Node(s.snapshot(s.watcher.VIPs(), s.machines(election.Status{}), nil))
-	if _, err := s.datapath.Apply(ctx, result.State, true); err != nil {
-		logger.Error(err, "Cannot withdraw everything; lifetimes end what is left")
-		return
-	}
-	if err := s.elector.Resign(ctx); err != nil {
-		logger.Error(err, "Cannot hand back all claims; others take them when the heartbeat has aged")
 	}
 }

@@ -110,6 +110,13 @@ type IPPoolSpec struct {
 	// +optional
 	NodeSelector *metav1.LabelSelector `json:"nodeSelector,omitempty"`
 
+	// preferredNodes are preferred to hold VIPs of this pool: of the nodes that may, one of those is chosen whose weights add
+	// up to the most. A VIP that is held elsewhere stays there until that node cannot hold it, or somebody rebalances.
+	// +kubebuilder:validation:MaxItems=16
+	// +listType=atomic
+	// +optional
+	PreferredNodes []PreferredNodes `json:"preferredNodes,omitempty"`
+
 	// scheduler that picks the backend of a new connection (ipvsadm(8)). Empty: mh, by source address and port, which every
 	// node computes alike. sh goes by the source address alone, so that a client keeps its backend. Nodes need the module
 	// ip_vs_NAME of the kernel.
@@ -177,6 +184,16 @@ var Schedulers = []Scheduler{"rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "s
 // +kubebuilder:validation:MaxLength=91
 // +kubebuilder:validation:XValidation:rule="isCIDR(self) || isIP(self) || (self.split('-').size() == 2 && isIP(self.split('-')[0]) && isIP(self.split('-')[1]) && ip(self.split('-')[0]).family() == ip(self.split('-')[1]).family())",message="must be a CIDR (192.0.2.0/28), a range of two addresses of one family (192.0.2.10-192.0.2.20), or a single address (192.0.2.10)"
 type AddressRange string
+
+// PreferredNodes are nodes with a weight.
+type PreferredNodes struct {
+	// weight of the nodes.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100
+	Weight int32 `json:"weight"`
+	// nodeSelector picks the nodes.
+	NodeSelector metav1.LabelSelector `json:"nodeSelector"`
+}
 
 // IPPoolStatus tells how much of the pool is used.
 type IPPoolStatus struct {

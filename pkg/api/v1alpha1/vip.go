@@ -71,6 +71,12 @@ type VIPSpec struct {
 	// +optional
 	NodeSelector *metav1.LabelSelector `json:"nodeSelector,omitempty"`
 
+	// preferredNodes are preferred to hold the VIP, as in the pool.
+	// +kubebuilder:validation:MaxItems=16
+	// +listType=atomic
+	// +optional
+	PreferredNodes []PreferredNodes `json:"preferredNodes,omitempty"`
+
 	// frontends are the ports that answer on the VIP.
 	// +listType=map
 	// +listMapKey=port
@@ -210,6 +216,14 @@ type VIPStatus struct {
 	// +optional
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
+
+// What people tell speakers.
+const (
+	// LabelMaintenance on a Node, whatever its value: its VIPs go to other nodes that may hold them, and stay away.
+	LabelMaintenance = GroupName + "/maintenance"
+	// AnnotationMoveTo on a VIP names the node that it shall be handed over to, if that one may hold it.
+	AnnotationMoveTo = GroupName + "/move-to"
+)
 
 // Condition types of a VIP.
 const (

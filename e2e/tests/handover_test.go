@@ -1,0 +1,133 @@
+package tests
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/fairlead/fairlead/e2e/cluster"
+	"github.com/fairlead/fairlead/e2e/scenario"
+)
+
+// moveAway makes the holder of an address give it to another node, which it returns, and lets the first be a candidate again.
+func moveAway(t testing.TB, s *scenario.Scenario, addr netip.Addr) (from, to string) {
+	t.Helper()
+	ctx := within(t.Context(), t)
+	from, err := s.Holder(ctx, addr, "")
+	must(t, err)
+	must(t, s.Maintain(ctx, from, true))
+	defer func() { must(t, s.Maintain(context.WithoutCancel(ctx), from, false)) }()
+	to, err = s.Holder(ctx, addr, from)
+	must(t, err)
+	return from, to
+}
+
+// reset is what the probe calls a connection that broke after it was made.
+const reset = "read: connection reset by peer"
+
+// TestPlannedMovesFailNoConnection: a client connects every 10 ms while the address moves to another node for every reason that
+// people give.
+func TestPlannedMovesFailNoConnection(t *testing.T) {
+	s, ctx := connect(t)
+	pool(t, s)
+	nodes, err := s.Nodes(ctx)
+	must(t, err)
+	addresses := web(t, s, "planned", nodes[0], nodes[1])
+	for _, move := range []struct {
+		name       string
+		begin, end func(ctx context.Context, addr netip.Addr, node string) error
+	}{
+		{"the node is cordoned",
+			func(ctx context.Context, _ netip.Addr, node string) error { return s.Cordon(ctx, node, true) },
+			func(ctx context.Context, _ netip.Addr, node string) error { return s.Cordon(ctx, node, false) }},
+		{"the node is in maintenance",
+			func(ctx context.Context, _ netip.Addr, node string) error { return s.Maintain(ctx, node, true) },
+			func(ctx context.Context, _ netip.Addr, node string) error { return s.Maintain(ctx, node, false) }},
+		{"somebody wants it elsewhere",
+			func(ctx context.Context, addr netip.Addr, node string) error {
+				return s.MoveTo(ctx, addr, nodes[(slices.Index(nodes, node)+1)%len(nodes)])
+			},
+			func(ctx context.Context, addr netip.Addr, _ string) error { return s.MoveTo(ctx, addr, "") }},
+		{"the speaker of a cordoned node stops",
+			func(ctx context.Context, _ netip.Addr, node string) error {
+				if err := s.Cordon(ctx, node, true); err != nil {
+					return err
+				}
+				return s.Fault(ctx, cluster.StopSpeaker, node)
+			},
+			func(ctx context.Context, _ netip.Addr, node string) error {
+				if err := s.Cordon(ctx, node, false); err != nil {
+					return err
+				}
+				return s.Fault(ctx, cluster.StartSpeaker, node)
+			}},
+	} {
+		t.Run(move.name, func(t *testing.T) {
+			for _, addr := range addresses {
+				ctx := within(ctx, t)
+				node, err := s.Holder(ctx, addr, "")
+				must(t, err)
+				probe, err := s.Probe(ctx, "client", cluster.ProbeOptions{Every: 10 * time.Millisecond, Timeout: 5 * time.Second}, scenario.URL(addr, 80))
+				must(t, err)
+				must(t, scenario.Until(ctx, func() error { return up(probe) }))
+				must(t, move.begin(ctx, addr, node))
+				to, err := s.Holder(ctx, addr, node)
+				must(t, err)
+				must(t, scenario.Until(ctx, func() error { return notBound(ctx, s, node, addr) }))
+				time.Sleep(3 * time.Second) // neighbours that learnt of the move late ask by now
+				must(t, move.end(ctx, addr, node))
+				summaries, err := probe.Stop()
+				must(t, err)
+				seen := summaries[0]
+				t.Logf("%s from %s to %s: longest time without an answer %.0f ms, %d of %d requests failed", addr, node, to, seen.LongestGapMS, seen.Failed, seen.Sent)
+				// A request on its way is an established connection, of which a pod sees the node that balances it.
+				if broken := seen.Why[reset]; seen.Failed > broken || broken > 2 {
+					t.Errorf("%s: %d of %d requests failed: %v", addr, seen.Failed, seen.Sent, seen.Why)
+				}
+			}
+		})
+	}
+}
+
+// TestAReplacedSpeakerLeavesNoGap: one that is told to stop leaves its addresses to the next process of its node, and nothing moves
+// meanwhile.
+func TestAReplacedSpeakerLeavesNoGap(t *testing.T) {
+	s, ctx := connect(t)
+	pool(t, s)
+	nodes, err := s.Nodes(ctx)
+	must(t, err)
+	addresses := web(t, s, "replaced", nodes[0], nodes[1])
+	held := map[netip.Addr]string{}
+	var urls []string
+	for _, addr := range addresses {
+		held[addr], err = s.Holder(within(ctx, t), addr, "")
+		must(t, err)
+		urls = append(urls, scenario.URL(addr, 80))
+	}
+	probe, err := s.Probe(ctx, "client", cluster.ProbeOptions{Every: 10 * time.Millisecond, Timeout: 5 * time.Second}, urls...)
+	must(t, err)
+	must(t, scenario.Until(within(ctx, t), func() error { return up(probe) }))
+	for _, node := range nodes {
+		must(t, s.Fault(ctx, cluster.StopSpeaker, node))
+		time.Sleep(6 * time.Second) // longer than others wait for one that does not say that it restarts
+		must(t, s.Fault(ctx, cluster.StartSpeaker, node))
+		time.Sleep(3 * time.Second)
+	}
+	summaries, err := probe.Stop()
+	must(t, err)
+	for _, seen := range summaries {
+		t.Logf("%s: longest time without an answer %.0f ms, %d of %d requests failed", seen.URL, seen.LongestGapMS, seen.Failed, seen.Sent)
+		if seen.Failed > 0 {
+			t.Errorf("%s: %d of %d requests failed: %v", seen.URL, seen.Failed, seen.Sent, seen.Why)
+		}
+	}
+	for addr, node := range held {
+		holder, err := s.Holder(within(ctx, t), addr, "")
+		must(t, err)
+		if holder != node {
+			t.Errorf("%s moved from %s to %s", addr, node, holder)
+		}
+	}
+}

@@ -1,0 +1,72 @@
+package speaker
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/klog/v2"
+
+	"github.com/fairlead/fairlead/pkg/api/v1alpha1"
+	"github.com/fairlead/fairlead/pkg/election"
+	"github.com/fairlead/fairlead/pkg/kube"
+	"github.com/fairlead/fairlead/pkg/plan"
+)
+
+// outlives is by how much longer than the others wait the kernel keeps the VIPs of a speaker that restarts: who takes them over
+// in the end has time to.
+const outlives = 2 * time.Second
+
+// stays reports whether the VIPs of this node are to stay when its speaker ends, for the next process to go on with: mostly it
+// ends because it is replaced by another version. A node that is to be empty, or that the kubelet says is shutting down, gives
+// them to others.
+func (s *Speaker) stays() bool {
+	if s.config.HandOver || len(s.elector.Status().Hold) == 0 {
+		return false
+	}
+	nodes := s.watcher.Nodes()
+	i := slices.IndexFunc(nodes, func(node *corev1.Node) bool { return node.Name == s.config.Node })
+	if i < 0 {
+		return false
+	}
+	_, maintained := nodes[i].Labels[v1alpha1.LabelMaintenance]
+	return kube.NodeReady(nodes[i]) && !nodes[i].Spec.Unschedulable && !maintained && nodes[i].DeletionTimestamp == nil
+}
+
+// part ends this speaker's part: it leaves everything to the next process, or withdraws.
+func (s *Speaker) part(ctx context.Context, stays bool) {
+	ctx, cancel := context.WithTimeout(ctx, withdrawTimeout)
+	defer cancel()
+	if !stays {
+		s.withdraw(ctx)
+		return
+	}
+	logger := klog.FromContext(ctx)
+	until, err := s.elector.Pause(ctx)
+	if err != nil {
+		logger.Error(err, "The others do not know that this speaker restarts; it withdraws")
+		s.withdraw(ctx)
+		return
+	}
+	left := until.Sub(election.BootTime())
+	if err := s.datapath.Leave(left + outlives); err != nil {
+		logger.Error(err, "Cannot prolong the lifetime of VIPs: they may be gone before the next speaker starts")
+	}
+	logger.Info("Left the VIPs to the next speaker of this node", "others wait for", left.Round(time.Second))
+}
+
+// withdraw ends announcing and hands the claims back, so that others need not wait for this speaker's heartbeat to age. What
+// standbys have in the kernel stays for the next speaker of this node.
+func (s *Speaker) withdraw(ctx context.Context) {
+	logger := klog.FromContext(ctx)
+	s.lease.Store(nil)
+	result := plan.Node(s.snapshot(s.watcher.VIPs(), s.machines(election.Status{}), nil))
+	if _, err := s.datapath.Apply(ctx, result.State, true); err != nil {
+		logger.Error(err, "Cannot withdraw everything; lifetimes end what is left")
+		return
+	}
+	if err := s.elector.Resign(ctx); err != nil {
+		logger.Error(err, "Cannot hand back all claims; others take them when the heartbeat has aged")
+	}
+}
