@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/fairlead/fairlead/pkg/model"
 )
@@ -58,6 +59,7 @@ func (f *Fake) Probe(_ context.Context, bindings []model.Binding) (map[netip.Add
 	found := map[netip.Addr]Sighting{}
 	for _, b := range bindings {
 		if s, used := f.users[b.Addr]; used {
+			s.At = time.Now()
 			found[b.Addr] = s
 		}
 	}

@@ -23,6 +23,9 @@ type VIPReport struct {
 	Backends        string
 	// Reason and Message of the condition Held, which is True if Node is set.
 	Reason, Message string
+	// Conflict says which hosts outside the cluster use the address, empty if none does: the message of the condition
+	// AddressConflict.
+	Conflict string
 }
 
 // WriteVIPStatus makes the status of a VIP say what the report says; it writes nothing if it does already. The time since
@@ -48,6 +51,9 @@ func WriteVIPStatus(ctx context.Context, client versioned.Interface, vip *v1alph
 		condition.Status = metav1.ConditionTrue
 	}
 	changed := meta.SetStatusCondition(&status.Conditions, condition)
+	if setConflict(&status.Conditions, vip.Generation, report.Conflict) {
+		changed = true
+	}
 	old := vip.Status
 	if !changed && old.Node == status.Node && old.Interface == status.Interface && old.Services == status.Services &&
 		old.Backends == status.Backends {
@@ -68,4 +74,21 @@ func WriteVIPStatus(ctx context.Context, client versioned.Interface, vip *v1alph
 		return fmt.Errorf("write status of VIP %s: %w", vip.Name, err)
 	}
 	return nil
+}
+
+// setConflict makes the conditions tell of a conflict, or that there is none any more. Of a VIP that never had one they say
+// nothing.
+func setConflict(conditions *[]metav1.Condition, generation int64, conflict string) (changed bool) {
+	condition := metav1.Condition{
+		Type: v1alpha1.VIPConflict, Status: metav1.ConditionTrue, Reason: v1alpha1.VIPReasonConflict, Message: conflict,
+		ObservedGeneration: generation,
+	}
+	if conflict == "" {
+		if meta.FindStatusCondition(*conditions, v1alpha1.VIPConflict) == nil {
+			return false
+		}
+		condition.Status, condition.Reason = metav1.ConditionFalse, v1alpha1.VIPReasonNoConflict
+		condition.Message = "no host outside the cluster was heard to use the address lately"
+	}
+	return meta.SetStatusCondition(conditions, condition)
 }

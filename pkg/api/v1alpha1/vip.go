@@ -209,8 +209,9 @@ type VIPStatus struct {
 	// backends as "ready/all", over all frontends.
 	// +optional
 	Backends string `json:"backends,omitempty"`
-	// conditions: Held (a node holds and announces the VIP), Covered (written once no pool covers the address any more),
-	// Mapped (what ConfigMaps put on the VIP is there), and Bound, of a claim (it has its address).
+	// conditions: Held (a node holds and announces the VIP), AddressConflict (written once a host outside the cluster uses
+	// the address), Covered (written once no pool covers the address any more), Mapped (what ConfigMaps put on the VIP is
+	// there), and Bound, of a claim (it has its address).
 	// +listType=map
 	// +listMapKey=type
 	// +optional
@@ -227,10 +228,11 @@ const (
 
 // Condition types of a VIP.
 const (
-	VIPHeld    = "Held"
-	VIPCovered = "Covered"
-	VIPMapped  = "Mapped"
-	VIPBound   = "Bound"
+	VIPHeld     = "Held"
+	VIPConflict = "AddressConflict"
+	VIPCovered  = "Covered"
+	VIPMapped   = "Mapped"
+	VIPBound    = "Bound"
 )
 
 // Reasons of the conditions of a VIP.
@@ -238,6 +240,8 @@ const (
 	VIPReasonAnnounced   = "Announced"
 	VIPReasonNoCandidate = "NoCandidate"
 	VIPReasonFailed      = "DatapathFailed"
+	VIPReasonConflict    = "AddressConflict"
+	VIPReasonNoConflict  = "NoConflict"
 	VIPReasonInPool      = "InPool"
 	VIPReasonNotInPool   = "NotInPool"
 	VIPReasonMapped      = "Mapped"
