@@ -48,6 +48,7 @@ type Info struct {
 
 type wireInfo struct {
 	Interfaces map[string][]netip.Prefix `json:"interfaces"`
+	MACs       map[string]string         `json:"macs,omitempty"` // by interface
 	Unfit      []string                  `json:"unfit,omitempty"`
 }
 
@@ -55,6 +56,12 @@ func (i Info) encode() string {
 	wire := wireInfo{Interfaces: map[string][]netip.Prefix{}, Unfit: i.Unfit}
 	for _, item := range i.Interfaces {
 		wire.Interfaces[item.Name] = item.Prefixes
+		if item.MAC != "" {
+			if wire.MACs == nil {
+				wire.MACs = map[string]string{}
+			}
+			wire.MACs[item.Name] = item.MAC
+		}
 	}
 	text, err := json.Marshal(wire)
 	if err != nil {
@@ -70,7 +77,7 @@ func decodeInfo(text string) (Info, error) {
 	}
 	info := Info{Interfaces: []model.Interface{}, Unfit: wire.Unfit}
 	for name, prefixes := range wire.Interfaces {
-		info.Interfaces = append(info.Interfaces, model.Interface{Name: name, Prefixes: prefixes})
+		info.Interfaces = append(info.Interfaces, model.Interface{Name: name, Prefixes: prefixes, MAC: wire.MACs[name]})
 	}
 	return info, nil
 }

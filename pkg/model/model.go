@@ -182,6 +182,8 @@ type NodeState struct {
 type Interface struct {
 	Name     string
 	Prefixes []netip.Prefix
+	// MAC is the hardware address as 02:00:00:00:00:01, empty if it has none.
+	MAC string
 }
 
 // Same reports whether two lists are one, which takes a glance where comparing them takes long. Lists that are equal may be two.
