@@ -45,6 +45,7 @@ func serve(ctx context.Context, config Config) error {
 	var agent *speaker.Speaker
 	announcer := announce.New(announce.Config{
 		Allowed: func(addr netip.Addr) bool { return agent.MayAnnounce(addr) },
+		Seen:    func(sighting announce.Sighting) { agent.Seen(sighting) },
 		OnError: func(binding model.Binding, err error) {
 			if err != nil {
 				logger.Error(err, "Cannot announce", "vip", binding.Addr, "interface", binding.Interface)

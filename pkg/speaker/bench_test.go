@@ -50,6 +50,10 @@ type silent struct{ *announce.Announcer }
 
 func (silent) Run(ctx context.Context) { <-ctx.Done() }
 
+func (silent) Probe(context.Context, []model.Binding) (map[netip.Addr]announce.Sighting, error) {
+	return nil, nil
+}
+
 // patient is the protocol for a machine that may be too busy to renew in time.
 func patient() election.Timing {
 	timing := election.DefaultTiming()

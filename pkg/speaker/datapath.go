@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/fairlead/fairlead/pkg/announce"
 	"github.com/fairlead/fairlead/pkg/ipvs"
 	"github.com/fairlead/fairlead/pkg/model"
 	"github.com/fairlead/fairlead/pkg/netif"
@@ -58,9 +59,11 @@ type Addresses interface {
 	Receive([]model.Receiver) (int, error)
 }
 
-// Announcer tells the neighbours: see package announce.
+// Announcer tells the neighbours and listens to them: see package announce.
 type Announcer interface {
 	Set([]model.Binding)
+	Probe(context.Context, []model.Binding) (map[netip.Addr]announce.Sighting, error)
+	Defend(model.Binding)
 	Run(context.Context)
 }
 

@@ -22,6 +22,9 @@ type Metrics struct {
 	down     prometheus.Gauge
 	short    prometheus.Gauge
 	draining prometheus.Gauge
+
+	conflicts prometheus.Counter
+	contested prometheus.Gauge
 }
 
 // NewMetrics registers the metrics.
@@ -64,11 +67,20 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		draining: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "fairlead_speaker_backends_draining", Help: "Backends that get no new connections and keep those they have.",
 		}),
+		conflicts: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "fairlead_speaker_address_conflicts_total",
+			Help: "Times that a host outside the cluster was found to use a VIP that this node holds or is to hold.",
+		}),
+		contested: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "fairlead_speaker_address_conflicts",
+			Help: "VIPs that this node holds, or is to hold, and that a host outside the cluster uses.",
+		}),
 	}
 	for _, layer := range layers {
 		m.repairs.WithLabelValues(string(layer))
 	}
-	registry.MustRegister(m.seconds, m.failures, m.writes, m.repairs, m.held, m.servers, m.checks, m.late, m.down, m.short, m.draining)
+	registry.MustRegister(m.seconds, m.failures, m.writes, m.repairs, m.held, m.servers, m.checks, m.late, m.down, m.short, m.draining,
+		m.conflicts, m.contested)
 	return m
 }
 

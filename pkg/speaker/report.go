@@ -29,6 +29,9 @@ type look struct {
 	on     string // the interface that it is announced on
 	failed string
 	alone  string // why no node can hold it, if this one is to say so
+	// conflict tells of other hosts that use the address; refused: it is not bound for them.
+	conflict string
+	refused  bool
 }
 
 // report tells of the VIPs that this speaker holds, and, if no living speaker's name comes before its own, of those that nobody
@@ -63,6 +66,7 @@ func (s *Speaker) report(vips []*v1alpha1.VIP, status election.Status, candidate
 		if now.on == "" && first && len(candidates[i].Nodes) == 0 {
 			now.alone = cmp.Or(candidates[i].String(), "the cluster has no nodes")
 		}
+		now.conflict, now.refused = s.conflicts.message(addr)
 		if r.looks[vip.Name] != now {
 			r.looks[vip.Name] = now
 			s.warn(vip, cmp.Or(part.Problem, failed))
@@ -80,12 +84,14 @@ func (s *Speaker) report(vips []*v1alpha1.VIP, status election.Status, candidate
 // take notes what is to be told of a VIP now. One that this node began to announce is an event too. The caller holds mu.
 func (r *reporter) take(now look) {
 	vip, before := now.vip, r.reports[now.vip.Name]
-	report := kube.VIPReport{Services: services(vip), Backends: now.part.Backends.String()}
+	report := kube.VIPReport{Services: services(vip), Backends: now.part.Backends.String(), Conflict: now.conflict}
 	switch {
 	case now.on != "":
 		report.Node, report.Interface = r.config.Node, now.on
 		report.Reason = v1alpha1.VIPReasonAnnounced
 		report.Message = fmt.Sprintf("node %s announces it on %s", r.config.Node, now.on)
+	case now.refused:
+		report.Reason, report.Message = v1alpha1.VIPReasonConflict, now.conflict
 	case now.alone != "":
 		report.Reason = v1alpha1.VIPReasonNoCandidate
 		report.Message = "no node can hold it: " + now.alone

@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/klog/v2"
 
+	"github.com/fairlead/fairlead/pkg/announce"
 	"github.com/fairlead/fairlead/pkg/api/v1alpha1"
 	"github.com/fairlead/fairlead/pkg/election"
 	"github.com/fairlead/fairlead/pkg/health"
@@ -83,6 +84,8 @@ type Speaker struct {
 	blame    *blame
 	kick     chan struct{}
 
+	conflicts *conflicts
+
 	interfacesChanged atomic.Bool
 	distrust          atomic.Bool // the kernel is to be read anew
 	doubt             atomic.Bool // its IPVS services are
@@ -102,7 +105,7 @@ type lease struct {
 	addrs    map[netip.Addr]bool
 }
 
-// New makes a Speaker. Nothing is sent or changed yet. The announcer in the kernel asks MayAnnounce.
+// New makes a Speaker. Nothing is sent or changed yet. The announcer in the kernel asks MayAnnounce, and tells Seen.
 func New(config Config) (*Speaker, error) {
 	s := &Speaker{config: config, ports: newNodeHealth(), kick: make(chan struct{}, 1)}
 	s.interfacesChanged.Store(true)
@@ -120,6 +123,7 @@ func New(config Config) (*Speaker, error) {
 	s.blame = newBlame(config, watcher.Nodes)
 	s.checks = newChecks(config, health.New(health.Config{Notify: s.Notify, Observe: config.Metrics.checked}))
 	s.drains = newDrains(config, s.Notify)
+	s.conflicts = newConflicts(config, s.Notify)
 	return s, nil
 }
 
@@ -136,6 +140,10 @@ func (s *Speaker) MayAnnounce(addr netip.Addr) bool {
 	held := s.lease.Load()
 	return held != nil && held.addrs[addr] && s.right() > 0
 }
+
+// Seen takes in another host that uses an address which this node announces or asks for: what the announcer in the kernel
+// tells. It does not block.
+func (s *Speaker) Seen(sighting announce.Sighting) { s.conflicts.see(sighting) }
 
 // right is how long the right to announce lasts from now on.
 func (s *Speaker) right() time.Duration { return s.elector.Until().Sub(election.BootTime()) }
@@ -170,6 +178,7 @@ func (s *Speaker) Run(ctx context.Context) error {
 	work.Go(func() { s.checks.checker.Run(working) })
 	work.Go(func() { s.ports.run(working) })
 	work.Go(func() { s.drains.run(working) })
+	work.Go(func() { s.conflicts.run(working) })
 	err := s.loop(working, ctx.Done(), failed)
 	stays := err == nil && s.stays()
 	stop()
@@ -264,6 +273,12 @@ func (s *Speaker) reconcile(ctx context.Context) error {
 	}
 	result := s.planner.Node(s.snapshot(vips, machines, s.held(status)))
 	s.again = result.Again
+	s.conflicts.follow(status)
+	admitted, err := s.conflicts.admit(vips, result.State.Bindings)
+	if err != nil {
+		return err
+	}
+	result.State.Bindings = admitted
 	s.setHeld(result.State.Bindings, status.Leaving)
 	outcome, err := s.datapath.Apply(ctx, result.State, status.Settled)
 	if outcome.Writes > 0 {
@@ -310,7 +325,7 @@ func (s *Speaker) readInterfaces() error {
 	interfaces := []model.Interface{}
 	for _, item := range found {
 		if item.Up {
-			interfaces = append(interfaces, model.Interface{Name: item.Name, Prefixes: item.Prefixes})
+			interfaces = append(interfaces, model.Interface{Name: item.Name, Prefixes: item.Prefixes, MAC: item.MAC.String()})
 		}
 	}
 	s.interfaces = interfaces

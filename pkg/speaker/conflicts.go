@@ -1,0 +1,375 @@
+package speaker
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/klog/v2"
+
+	"github.com/fairlead/fairlead/pkg/announce"
+	"github.com/fairlead/fairlead/pkg/api/v1alpha1"
+	"github.com/fairlead/fairlead/pkg/election"
+	"github.com/fairlead/fairlead/pkg/model"
+)
+
+const (
+	// askAgainEvery is how long an address that another host has is left alone before it is asked for again, and
+	// askAgainSpread by how much longer that is at the most: two clusters that want one address and asked for it at the
+	// same time ask at different times then, and one of them finds it free.
+	askAgainEvery  = 10 * time.Second
+	askAgainSpread = 2 * time.Second
+	// conflictLasts is how long after the last that was heard of another host a VIP that is held counts as contested. Who
+	// keeps silent is asked with every refresh of the announcements, each 30 s: one answer may get lost.
+	conflictLasts = time.Minute
+	// conflictLook is how often is looked whether it is time for one or the other.
+	conflictLook = time.Second
+	// rivalsMost is how many hosts are remembered of one address: one that makes up addresses must not cost memory.
+	rivalsMost = 16
+	// rivalsNamed is how many of them a message names.
+	rivalsNamed = 3
+)
+
+// conflicts keeps addresses that other hosts use from being bound, and tells of them. A VIP that no node held before is asked
+// for first, in the background; one that moves between nodes of this cluster is not, since that would take the time of a
+// failover. While a VIP is held, whoever else claims it is answered.
+type conflicts struct {
+	config Config
+	notify func()
+	kick   chan struct{} // buffered: there is something to ask for
+
+	mu        sync.Mutex
+	addresses map[netip.Addr]*contested
+	nodes     map[string][]string // the hardware addresses that each node of the cluster had when it last told
+}
+
+// contested is what is known of an address that this node holds or is to hold.
+type contested struct {
+	binding model.Binding
+	vip     *v1alpha1.VIP
+	free    bool              // it may be bound
+	asking  bool              // a probe is under way, or due
+	again   time.Time         // when it is to be asked for again; zero: not by itself
+	last    announce.Sighting // of any other host
+	rivals  map[string]*rival // the foreign hosts that were heard of lately, by hardware address
+}
+
+// rival is a foreign host that uses an address.
+type rival struct {
+	iface string
+	last  time.Time
+	uses  bool // and does not only ask for it
+}
+
+func newConflicts(config Config, notify func()) *conflicts {
+	return &conflicts{
+		config: config, notify: notify, kick: make(chan struct{}, 1), addresses: map[netip.Addr]*contested{},
+		nodes: map[string][]string{},
+	}
+}
+
+// follow learns which hardware addresses are the cluster's own. Those of a node whose speaker is gone stay known: its kernel
+// may answer for a while.
+func (c *conflicts) follow(status election.Status) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for node, info := range status.Speakers {
+		if len(info.Interfaces) == 0 {
+			continue // it has just begun
+		}
+		macs := c.nodes[node][:0:0]
+		for _, item := range info.Interfaces {
+			if item.MAC != "" {
+				macs = append(macs, item.MAC)
+			}
+		}
+		c.nodes[node] = macs
+	}
+}
+
+// foreign reports whether a hardware address is none of the cluster's. The lock is held.
+func (c *conflicts) foreign(mac string) bool {
+	for _, macs := range c.nodes {
+		if slices.Contains(macs, mac) {
+			return false
+		}
+	}
+	return true
+}
+
+// admit returns the bindings that may be bound now. Of the others it is found out, and notify called when there is news.
+func (c *conflicts) admit(vips []*v1alpha1.VIP, bindings []model.Binding) ([]model.Binding, error) {
+	newcomers, err := c.newcomers(vips, bindings)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	maps.Copy(c.addresses, newcomers)
+	admitted := make([]model.Binding, 0, len(bindings))
+	wanted := make(map[netip.Addr]bool, len(bindings))
+	ask := false
+	for _, b := range bindings {
+		wanted[b.Addr] = true
+		known := c.addresses[b.Addr]
+		if known.binding != b { // on another interface now, where others may be
+			known.binding, known.asking, known.again = b, false, time.Time{}
+		}
+		if known.free {
+			admitted = append(admitted, b)
+		} else if !known.asking && known.again.IsZero() {
+			known.again, ask = time.Now(), true
+		}
+	}
+	maps.DeleteFunc(c.addresses, func(addr netip.Addr, _ *contested) bool { return !wanted[addr] })
+	c.count()
+	if ask {
+		c.wakeUp()
+	}
+	if len(admitted) == len(bindings) {
+		return bindings, nil // the very list: see model.Same
+	}
+	return admitted, nil
+}
+
+// newcomers are the bindings that were not wanted before. Those are free at once that are bound, or whose VIP a node of this
+// cluster holds as far as its status tells.
+func (c *conflicts) newcomers(vips []*v1alpha1.VIP, bindings []model.Binding) (map[netip.Addr]*contested, error) {
+	newcomers := map[netip.Addr]*contested{}
+	c.mu.Lock()
+	for _, b := range bindings {
+		if c.addresses[b.Addr] == nil {
+			newcomers[b.Addr] = &contested{binding: b, rivals: map[string]*rival{}}
+		}
+	}
+	c.mu.Unlock()
+	if len(newcomers) == 0 {
+		return nil, nil
+	}
+	bound, err := c.config.Kernel.Addresses.Bound()
+	if err != nil {
+		return nil, err
+	}
+	for _, b := range bound {
+		if newcomer := newcomers[b.Addr]; newcomer != nil && newcomer.binding == b {
+			newcomer.free = true
+		}
+	}
+	for _, vip := range vips {
+		addr, err := netip.ParseAddr(vip.Spec.Address)
+		if newcomer := newcomers[addr]; err == nil && newcomer != nil {
+			newcomer.vip = vip
+			newcomer.free = newcomer.free || vip.Status.Node != ""
+		}
+	}
+	return newcomers, nil
+}
+
+func (c *conflicts) wakeUp() {
+	select {
+	case c.kick <- struct{}{}:
+	default:
+	}
+}
+
+// run asks until the context ends: for all that is due at once, and beside what is under way.
+func (c *conflicts) run(ctx context.Context) {
+	var work sync.WaitGroup
+	defer work.Wait()
+	ticker := time.NewTicker(conflictLook)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-c.kick:
+		case <-ticker.C:
+		}
+		now := time.Now()
+		if c.expire(now) {
+			c.notify()
+		}
+		if due := c.due(now); len(due) > 0 {
+			work.Go(func() { c.ask(ctx, due) })
+		}
+	}
+}
+
+// due are the bindings that are to be asked for now.
+func (c *conflicts) due(now time.Time) (due []model.Binding) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, known := range c.addresses {
+		if !known.free && !known.asking && !known.again.IsZero() && !known.again.After(now) {
+			known.asking = true
+			due = append(due, known.binding)
+		}
+	}
+	return due
+}
+
+// ask finds out which addresses other hosts have. What cannot be asked for is bound all the same: where that does not work,
+// announcing does not, and nobody can be disturbed.
+func (c *conflicts) ask(ctx context.Context, bindings []model.Binding) {
+	found, err := c.config.Kernel.Announcer.Probe(ctx, bindings)
+	if ctx.Err() != nil {
+		return
+	}
+	if err != nil {
+		klog.FromContext(ctx).Error(err, "Cannot find out whether another host has some addresses; they are bound unasked")
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	defer c.notify()
+	for _, b := range bindings {
+		known := c.addresses[b.Addr]
+		if known == nil || known.binding != b || !known.asking {
+			continue // it is wanted no more, or elsewhere
+		}
+		known.asking, known.again = false, time.Time{}
+		if sighting, used := found[b.Addr]; used && c.foreign(sighting.MAC) {
+			c.note(known, sighting)
+			known.again = time.Now().Add(askAgainEvery + rand.N(askAgainSpread))
+			continue
+		}
+		known.free = true
+		for mac := range known.rivals {
+			c.forget(known, mac)
+		}
+	}
+	c.count()
+}
+
+// see takes in another host that the announcer heard of. Several goroutines may call it.
+func (c *conflicts) see(sighting announce.Sighting) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	known := c.addresses[sighting.Addr]
+	if known == nil || known.binding.Interface != sighting.Interface {
+		return
+	}
+	known.last = sighting
+	if !known.free || !c.foreign(sighting.MAC) {
+		return // what keeps it from being bound comes from asking
+	}
+	if c.note(known, sighting) {
+		c.count()
+		c.notify()
+	}
+	if !sighting.Asking { // who asks is answered by the kernel, or by the announcer
+		c.config.Kernel.Announcer.Defend(known.binding)
+	}
+}
+
+// seen returns the last that was heard of another host that uses an address which this node holds, and whether that host is
+// foreign or one of the cluster's; the zero Time if nothing was.
+func (c *conflicts) seen(addr netip.Addr) (mac string, at time.Time, foreign bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	known := c.addresses[addr]
+	if known == nil || known.last.At.IsZero() {
+		return "", time.Time{}, false
+	}
+	return known.last.MAC, known.last.At, c.foreign(known.last.MAC)
+}
+
+// note remembers a foreign host, and tells of it if it is new. It reports whether there is news. The lock is held.
+func (c *conflicts) note(known *contested, sighting announce.Sighting) (news bool) {
+	if one := known.rivals[sighting.MAC]; one != nil {
+		news = !one.uses && !sighting.Asking
+		one.iface, one.last, one.uses = sighting.Interface, sighting.At, one.uses || !sighting.Asking
+		return news
+	}
+	if len(known.rivals) == rivalsMost {
+		return false
+	}
+	known.rivals[sighting.MAC] = &rival{iface: sighting.Interface, last: sighting.At, uses: !sighting.Asking}
+	c.config.Metrics.conflicts.Inc()
+	c.tell(known, corev1.EventTypeWarning, v1alpha1.VIPReasonConflict, known.message(c.config.Node))
+	return true
+}
+
+// forget ends what is known of a foreign host, and tells of it. The lock is held.
+func (c *conflicts) forget(known *contested, mac string) {
+	delete(known.rivals, mac)
+	c.tell(known, corev1.EventTypeNormal, v1alpha1.VIPReasonNoConflict,
+		fmt.Sprintf("node %s: host %s was not heard to use the address any more", c.config.Node, mac))
+}
+
+func (c *conflicts) tell(known *contested, kind, reason, message string) {
+	if known.vip != nil {
+		c.config.Recorder.Event(known.vip, kind, reason, message)
+	}
+}
+
+// expire forgets the foreign hosts that were not heard of lately, and reports whether there were any.
+func (c *conflicts) expire(now time.Time) (some bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, known := range c.addresses {
+		for mac, one := range known.rivals {
+			if now.Sub(one.last) >= conflictLasts {
+				c.forget(known, mac)
+				some = true
+			}
+		}
+	}
+	if some {
+		c.count()
+	}
+	return some
+}
+
+// count sets the metric. The lock is held.
+func (c *conflicts) count() {
+	n := 0
+	for _, known := range c.addresses {
+		if len(known.rivals) > 0 {
+			n++
+		}
+	}
+	c.config.Metrics.contested.Set(float64(n))
+}
+
+// message says who else uses an address that this node holds or is to hold, and what to do; it is empty if nobody does. refused
+// says that the address is not bound for that.
+func (c *conflicts) message(addr netip.Addr) (text string, refused bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	known := c.addresses[addr]
+	if known == nil {
+		return "", false
+	}
+	text = known.message(c.config.Node)
+	return text, text != "" && !known.free
+}
+
+func (known *contested) message(node string) string {
+	if len(known.rivals) == 0 {
+		return ""
+	}
+	var hosts []string
+	for _, mac := range slices.Sorted(maps.Keys(known.rivals)) {
+		does := "asks for it"
+		if known.rivals[mac].uses {
+			does = "uses it"
+		}
+		hosts = append(hosts, fmt.Sprintf("host %s %s (heard on %s of node %s)", mac, does, known.rivals[mac].iface, node))
+	}
+	if more := len(hosts) - rivalsNamed; more > 0 {
+		hosts = append(hosts[:rivalsNamed], fmt.Sprintf("%d more", more))
+	}
+	state := "it is not announced until it is free"
+	if known.free {
+		state = "it is announced and defended, but some clients may reach the other host"
+	}
+	return fmt.Sprintf("address %s is not this cluster's alone: %s; %s. Take it from that host, or out of the pool (IPPool "+
+		"spec.exclude)", known.binding.Addr, strings.Join(hosts, ", "), state)
+}
