@@ -43,6 +43,7 @@ type cluster struct {
 	joint                                *isolated.Kernel
 	state                                model.NodeState
 	right                                time.Duration
+	seen                                 chan announce.Sighting // by the holder
 }
 
 func check(t *testing.T, err error) {
@@ -57,7 +58,7 @@ func build(t *testing.T) *cluster {
 	t.Helper()
 	netnstest.Require(t)
 	lan := netnstest.NewLAN(t)
-	c := &cluster{t: t, lan: lan, right: time.Hour, path: filepath.Join(t.TempDir(), "netns")}
+	c := &cluster{t: t, lan: lan, right: time.Hour, path: filepath.Join(t.TempDir(), "netns"), seen: make(chan announce.Sighting, 100)}
 	c.client = lan.Host("10.0.0.10/24", "fd00::10/64")
 	c.holder = lan.Host("10.0.0.1/24", "fd00::1/64")
 	c.other = lan.Host("10.0.0.2/24", "fd00::2/64")
@@ -124,7 +125,10 @@ func (c *cluster) open() {
 		}
 		c.t.Cleanup(interfaces.Close)
 		parts.Servers, parts.Interfaces = servers, interfaces
-		announcer := announce.New(announce.Config{Allowed: func(netip.Addr) bool { return true }})
+		announcer := announce.New(announce.Config{
+			Allowed: func(netip.Addr) bool { return true },
+			Seen:    func(sighting announce.Sighting) { c.seen <- sighting },
+		})
 		c.holder.Go(func() { announcer.Run(c.t.Context()) })
 		c.datapath = speaker.NewDatapath(parts.Kernel(announcer), func() time.Duration { return c.right })
 		return nil
