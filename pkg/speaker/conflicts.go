@@ -26,6 +26,9 @@ const (
 	// same time ask at different times then, and one of them finds it free.
 	askAgainEvery  = 10 * time.Second
 	askAgainSpread = 2 * time.Second
+	// freeAnswers is how often in a row an address that another host had must be found free. The other may be a node of
+	// another cluster with the same pool: in the seconds that a failover takes there, the address only seems to be free.
+	freeAnswers = 2
 	// conflictLasts is how long after the last that was heard of another host a VIP that is held counts as contested. Who
 	// keeps silent is asked with every refresh of the announcements, each 30 s: one answer may get lost.
 	conflictLasts = time.Minute
@@ -57,6 +60,7 @@ type contested struct {
 	free    bool              // it may be bound
 	asking  bool              // a probe is under way, or due
 	again   time.Time         // when it is to be asked for again; zero: not by itself
+	lacking int               // free answers until it is believed to be free again
 	last    announce.Sighting // of any other host
 	rivals  map[string]*rival // the foreign hosts that were heard of lately, by hardware address
 }
@@ -236,6 +240,11 @@ func (c *conflicts) ask(ctx context.Context, bindings []model.Binding) {
 		known.asking, known.again = false, time.Time{}
 		if sighting, used := found[b.Addr]; used && c.foreign(sighting.MAC) {
 			c.note(known, sighting)
+			known.lacking = freeAnswers
+		} else if known.lacking > 0 {
+			known.lacking--
+		}
+		if known.lacking > 0 {
 			known.again = time.Now().Add(askAgainEvery + rand.N(askAgainSpread))
 			continue
 		}
