@@ -105,7 +105,7 @@ type Server struct {
 
 // Equal reports whether both are the same service with the same destinations.
 func (s Server) Equal(other Server) bool {
-	return s.SameService(other) && slices.Equal(s.Backends, other.Backends)
+	return s.SameService(other) && (Same(s.Backends, other.Backends) || slices.Equal(s.Backends, other.Backends))
 }
 
 // SameService reports whether both are the same service, whatever their destinations.

@@ -120,14 +120,10 @@ func (t *Table) Sync(ctx context.Context, want State) (changed bool, err error) 
 	return changed, err
 }
 
-// Apply changes the table from one state to another in one transaction that holds only what differs. It trusts that the
-// table says what from says: if it fails, Sync.
+// Apply changes the table from one state to another, whose lists are in one order and hold nothing twice, in one transaction
+// that holds only what differs. It trusts that the table says what from says: if it fails, Sync.
 func (t *Table) Apply(ctx context.Context, from, to State) error {
-	old, err := elementsOf(from)
-	if err != nil {
-		return err
-	}
-	wanted, err := elementsOf(to)
+	old, wanted, err := changing(from, to)
 	if err != nil {
 		return err
 	}

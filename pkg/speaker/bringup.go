@@ -71,26 +71,30 @@ func byAddress(changes []ipvs.Change) []ipvs.Change {
 	return changes
 }
 
-// wanted is a frontend with the server it shall have: none or one.
+// wanted is a frontend with the server it shall have, none or one, and whether it had one.
 type wanted struct {
 	frontend model.Frontend
 	want     []model.Server
+	had      bool
 }
 
 // changed lists the frontends whose servers differ between two sorted lists.
 func changed(old, now []model.Server) []wanted {
+	if model.Same(old, now) {
+		return nil
+	}
 	var out []wanted
 	for len(old) > 0 || len(now) > 0 {
 		switch {
 		case len(now) == 0 || len(old) > 0 && old[0].Compare(now[0].Frontend) < 0:
-			out = append(out, wanted{frontend: old[0].Frontend})
+			out = append(out, wanted{frontend: old[0].Frontend, had: true})
 			old = old[1:]
-		case len(old) == 0 || old[0].Compare(now[0].Frontend) > 0:
+		case len(old) == 0 || old[0].Frontend != now[0].Frontend:
 			out = append(out, wanted{frontend: now[0].Frontend, want: now[:1]})
 			now = now[1:]
 		default:
 			if !old[0].Equal(now[0]) {
-				out = append(out, wanted{frontend: now[0].Frontend, want: now[:1]})
+				out = append(out, wanted{frontend: now[0].Frontend, want: now[:1], had: true})
 			}
 			old, now = old[1:], now[1:]
 		}
@@ -100,6 +104,9 @@ func changed(old, now []model.Server) []wanted {
 
 // bind puts the wanted VIPs on their interfaces, but for those that failed below, and announces them.
 func (s *step) bind(have []model.Binding) {
+	if s.settledBound {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	there := setOf(have)

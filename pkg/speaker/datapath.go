@@ -85,11 +85,11 @@ type Datapath struct {
 	kernel Kernel
 	right  func() time.Duration // how long the right to announce lasts from now on
 
-	record  map[netip.Addr]bool // the VIPs that the table lists: what is ours
-	applied *model.NodeState    // what the kernel was made to be; nil: it must be read
-	before  *model.NodeState    // what it was made to be before it must be read; nil: not known
-	doubt   bool                // the IPVS services are to be read although applied is set
-	table   nft.State           // the table's content, while one of them is set
+	record  []netip.Addr     // the VIPs that the table lists, in order: what is ours; nil: it must be read
+	applied *model.NodeState // what the kernel was made to be; nil: it must be read
+	before  *model.NodeState // what it was made to be before it must be read; nil: not known
+	doubt   bool             // the IPVS services are to be read although applied is set
+	table   nft.State        // the table's content, while one of them is set
 
 	sysctls  sync.Mutex // held while sysctls change
 	nextDump time.Time  // of the IPVS services, for Look
@@ -97,7 +97,10 @@ type Datapath struct {
 	mu         sync.Mutex // held while addresses change
 	bound      []model.Binding
 	livesUntil time.Time // until when none of bound can have left by itself
-	expected   *model.NodeState
+	astray     bool      // some may have left all the same
+
+	expecting sync.Mutex // not held while the kernel works
+	expected  *model.NodeState
 }
 
 // NewDatapath makes a Datapath. Nothing is read or written yet.
@@ -115,6 +118,13 @@ func (d *Datapath) Distrust() {
 // Doubt makes the next Apply read the IPVS services. To read the table takes several processes, and long: who knows that only
 // IPVS was touched need not wait for it.
 func (d *Datapath) Doubt() { d.doubt = true }
+
+// DoubtAddresses makes the next Apply read which VIPs are bound.
+func (d *Datapath) DoubtAddresses() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.astray = true
+}
 
 // Apply withdraws what is not wanted and brings up what is, in the order of effects: a VIP is bound and announced only when
 // all below it is in place. While settled is false nothing that is bound is taken off: who holds what is not known yet.
@@ -162,6 +172,7 @@ func (d *Datapath) Refresh() (complete bool, err error) {
 		return true, err
 	}
 	if len(there) < len(d.bound) {
+		d.astray = true
 		return false, nil
 	}
 	d.livesUntil = until
@@ -198,6 +209,8 @@ type step struct {
 	leaving []netip.Addr // ours, but wanted no more
 	synced  bool         // the table was read and is as noted
 	errs    []error
+
+	settledBound bool // what is bound is what is wanted, and was announced before
 }
 
 func (s *step) run(ctx context.Context) error {
@@ -207,7 +220,7 @@ func (s *step) run(ctx context.Context) error {
 			return err
 		}
 	}
-	have, err := s.kernel.Addresses.Bound()
+	have, err := s.readBound()
 	if err != nil {
 		return err
 	}
@@ -219,12 +232,30 @@ func (s *step) run(ctx context.Context) error {
 		return errors.Join(append(s.errs, err)...)
 	}
 	s.balance()
-	if err := s.translate(ctx, tableState(s.want, s.remaining())); err != nil {
+	if err := s.translate(ctx, s.tableState(s.remaining())); err != nil {
 		s.errs = append(s.errs, err)
 	}
 	s.bind(have)
 	s.receive()
 	return errors.Join(s.errs...)
+}
+
+// readBound lists what is bound. Where the same VIPs are wanted as before, all of them were bound, and nobody doubts that they
+// still are, that is what was wanted: to list thousands takes long, and Refresh and who watches the interfaces miss none.
+func (s *step) readBound() ([]model.Binding, error) {
+	s.mu.Lock()
+	astray, bound := s.astray, s.bound
+	s.astray = false
+	s.mu.Unlock()
+	s.settledBound = s.applied != nil && s.settled && !astray && same(s.want.Bindings, s.applied.Bindings) && len(bound) == len(s.want.Bindings)
+	if s.settledBound {
+		return bound, nil
+	}
+	have, err := s.kernel.Addresses.Bound()
+	if err != nil {
+		s.DoubtAddresses()
+	}
+	return have, err
 }
 
 // readRecord finds out what is ours, and sets the sysctls that everything above needs.
@@ -234,10 +265,8 @@ func (s *step) readRecord(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("read which VIPs are ours: %w", err)
 		}
-		s.record = make(map[netip.Addr]bool, len(owned))
-		for _, addr := range owned {
-			s.record[addr] = true
-		}
+		s.record = append([]netip.Addr{}, owned...)
+		slices.SortFunc(s.record, netip.Addr.Compare)
 	}
 	changed, err := s.applySysctls()
 	s.outcome.Writes += len(changed)
@@ -247,15 +276,16 @@ func (s *step) readRecord(ctx context.Context) error {
 
 // owned reports whether an address or a server is ours to change.
 func (s *step) owned(addr netip.Addr) bool {
-	if s.record[addr] {
-		return true
-	}
+	_, recorded := slices.BinarySearchFunc(s.record, addr, netip.Addr.Compare)
 	_, found := slices.BinarySearchFunc(s.want.VIPs, addr, netip.Addr.Compare)
-	return found
+	return recorded || found
 }
 
 // withdraw stops announcing, then takes off, what is not wanted.
 func (s *step) withdraw(have []model.Binding) {
+	if s.settledBound {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	staying := intersect(s.want.Bindings, have)
@@ -277,12 +307,14 @@ func (s *step) withdraw(have []model.Binding) {
 
 // findLeaving lists the VIPs that are recorded as ours but wanted no more.
 func (s *step) findLeaving() {
-	for addr := range s.record {
+	if model.Same(s.record, s.want.VIPs) {
+		return
+	}
+	for _, addr := range s.record {
 		if _, wanted := slices.BinarySearchFunc(s.want.VIPs, addr, netip.Addr.Compare); !wanted {
 			s.leaving = append(s.leaving, addr)
 		}
 	}
-	slices.SortFunc(s.leaving, netip.Addr.Compare)
 }
 
 // remaining are the VIPs that leave but are not gone yet: they stay on record.
@@ -299,82 +331,8 @@ func (s *step) remaining() []netip.Addr {
 	return out
 }
 
-// guarded is the table while servers change: VIPs that leave are in it until their servers are gone, and a port that opens
-// on a bound VIP stays closed until its server is there, because the host itself may listen on it.
-func (s *step) guarded(have []model.Binding) nft.State {
-	state := tableState(s.want, s.leaving)
-	bound := map[netip.Addr]bool{}
-	for _, binding := range have {
-		bound[binding.Addr] = true
-	}
-	if s.applied == nil {
-		return state // a restart: what is open was opened by an earlier speaker
-	}
-	state.Frontends = slices.DeleteFunc(state.Frontends, func(f model.Frontend) bool {
-		_, known := slices.BinarySearchFunc(s.applied.Servers, f, compareServer)
-		return bound[f.Addr] && !known && !receives(s.want, f)
-	})
-	return state
-}
-
-func tableState(want model.NodeState, leaving []netip.Addr) nft.State {
-	state := nft.State{
-		VIPs: slices.Concat(want.VIPs, leaving), SourceRanges: want.SourceRanges, Translations: want.Translations, Inside: want.Inside,
-	}
-	slices.SortFunc(state.VIPs, netip.Addr.Compare)
-	for _, server := range want.Servers {
-		state.Frontends = append(state.Frontends, server.Frontend)
-	}
-	for _, receiver := range want.Receivers {
-		state.Frontends = append(state.Frontends, receiver.Frontend)
-		if receiver.Wrapped.IsValid() {
-			state.Tunnelled = append(state.Tunnelled, receiver.Frontend)
-		}
-	}
-	return state
-}
-
-// translate brings the nftables table to a state and the record with it.
-func (s *step) translate(ctx context.Context, state nft.State) error {
-	touched := s.before != nil && sameTable(s.table, state)
-	if s.applied != nil || s.synced {
-		if sameTable(s.table, state) {
-			return nil
-		}
-		if err := s.kernel.Table.Apply(ctx, s.table, state); err == nil {
-			s.outcome.Writes++
-			s.noteTable(state)
-			return nil
-		}
-		touched = true // it is not what we left
-	}
-	changed, err := s.kernel.Table.Sync(ctx, state)
-	if err != nil {
-		return fmt.Errorf("program nftables: %w", err)
-	}
-	if changed {
-		s.outcome.Writes++
-	}
-	if changed && touched {
-		s.repairedTable()
-	}
-	s.synced = true
-	s.noteTable(state)
-	return nil
-}
-
-func (s *step) noteTable(state nft.State) {
-	s.table = state
-	s.record = make(map[netip.Addr]bool, len(state.VIPs))
-	for _, addr := range state.VIPs {
-		s.record[addr] = true
-	}
-}
-
-func sameTable(a, b nft.State) bool {
-	return slices.Equal(a.VIPs, b.VIPs) && slices.Equal(a.Frontends, b.Frontends) && slices.Equal(a.SourceRanges, b.SourceRanges) &&
-		slices.Equal(a.Translations, b.Translations) && slices.Equal(a.Inside, b.Inside) && slices.Equal(a.Tunnelled, b.Tunnelled)
-}
+// same reports whether lists say the same.
+func same[T comparable](a, b []T) bool { return model.Same(a, b) || slices.Equal(a, b) }
 
 func compareServer(s model.Server, f model.Frontend) int { return s.Compare(f) }
 

@@ -50,14 +50,14 @@ const dumpShare = 50
 
 // expect sets what Look compares the kernel with; nil while it changes or is not known.
 func (d *Datapath) expect(want *model.NodeState) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	d.expecting.Lock()
+	defer d.expecting.Unlock()
 	d.expected = want
 }
 
 func (d *Datapath) expectation() *model.NodeState {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	d.expecting.Lock()
+	defer d.expecting.Unlock()
 	return d.expected
 }
 

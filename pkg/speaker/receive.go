@@ -9,7 +9,7 @@ import (
 // receiveFirst gives this node the VIPs that it is to serve as a backend before it gives them up as their holder: packets
 // from the next holder find them.
 func (s *step) receiveFirst() {
-	if s.applied == nil || len(s.want.Receivers) == 0 || slices.Equal(s.applied.Receivers, s.want.Receivers) {
+	if s.applied == nil || len(s.want.Receivers) == 0 || same(s.applied.Receivers, s.want.Receivers) {
 		return
 	}
 	s.receiveAs(slices.Concat(s.applied.Receivers, s.want.Receivers))
@@ -17,7 +17,7 @@ func (s *step) receiveFirst() {
 
 // receive makes the VIPs that this node has as a backend those wanted, after it has those that it holds.
 func (s *step) receive() {
-	if s.applied == nil || !slices.Equal(s.applied.Receivers, s.want.Receivers) {
+	if s.applied == nil || !same(s.applied.Receivers, s.want.Receivers) {
 		s.receiveAs(s.want.Receivers)
 	}
 }

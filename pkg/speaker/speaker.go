@@ -329,6 +329,7 @@ func (s *Speaker) readInterfaces() error {
 		}
 	}
 	s.interfaces = interfaces
+	s.datapath.DoubtAddresses()
 	return nil
 }
 
