@@ -33,9 +33,7 @@ type leave struct {
 
 // run takes out those of the backends that are done, and puts back those that are to go and have not ended yet.
 func (l *leave) run(backends []model.Backend) []model.Backend {
-	if l.snapshot.Had != nil {
-		l.had, l.known = l.snapshot.Had(l.server.Frontend)
-	}
+	l.had, l.known = l.snapshot.had(l.server.Frontend)
 	// Weight 0 does not move a flow of UDP, which ends only when its client is silent, and IPVS treats associations of SCTP
 	// alike: such a backend goes at once, and its clients are given another.
 	moves := l.server.Proto != model.TCP

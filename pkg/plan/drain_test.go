@@ -26,14 +26,21 @@ type past struct {
 	since time.Duration
 }
 
+// only is the only frontend of a snapshot.
+func only(s Snapshot) model.Frontend {
+	vip, frontend := s.VIPs[0], s.VIPs[0].Spec.Frontends[0]
+	return model.Frontend{
+		Addr: netip.MustParseAddr(vip.Spec.Address), Port: uint16(frontend.Port), Proto: model.Protocol(frontend.Protocol),
+	}
+}
+
 func (p past) apply(s *Snapshot) {
 	if p.had != nil {
-		s.Had = func(model.Frontend) (out []model.Backend, known bool) {
-			for _, text := range p.had {
-				out = append(out, model.Backend{Addr: netip.MustParseAddrPort(text), Weight: 1})
-			}
-			return out, true
+		server := model.Server{Frontend: only(*s)}
+		for _, text := range p.had {
+			server.Backends = append(server.Backends, model.Backend{Addr: netip.MustParseAddrPort(text), Weight: 1})
 		}
+		s.Had = []model.Server{server}
 	}
 	s.Drained = func(d Drain) (time.Duration, bool) { return p.since, slices.Contains(p.empty, d.Backend.String()) }
 }
@@ -191,8 +198,10 @@ func TestWhateverComesAndGoesEveryReadyBackendHasAWeightAndWhatIsGoneEnds(t *tes
 			ended := random.IntN(3) == 0
 			snapshot := Snapshot{
 				VIPs: []*v1alpha1.VIP{vip("10.87.2.10", frontend)}, Node: "n1",
-				Had:     func(model.Frontend) ([]model.Backend, bool) { return had, known },
 				Drained: func(Drain) (time.Duration, bool) { return 0, ended },
+			}
+			if known {
+				snapshot.Had = []model.Server{{Frontend: only(snapshot), Backends: had}}
 			}
 			got := Node(snapshot).State.Servers[0].Backends
 			before := had

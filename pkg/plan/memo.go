@@ -17,12 +17,13 @@ import (
 // event among 10,000 VIPs changes one. The zero Planner is good. One goroutine may use it at a time.
 //
 // A VIP is taken for unchanged if it is of the generation it was of, an EndpointSlice if it is the object it was, as
-// informers have it. What is returned shares memory with what was returned before, and must not be changed: a part, a list of
+// informers have it; a map that it was given it keeps, and takes for unchanged. What is returned shares memory with what was returned before, and must not be changed: a part, a list of
 // the state or a list of candidates in which nothing changed is the very one of before.
 type Planner struct {
 	around   surroundings
 	machines []Machine
 	down     map[model.Target]bool
+	held     map[string]bool
 	vips     []*v1alpha1.VIP // as they are in memos
 	memos    []*memo         // in the order of the VIPs' names
 	order    []int           // of the memos by address: lists that are put together in order are sorted fast
@@ -45,6 +46,7 @@ type memo struct {
 	held     bool
 	slices   []answer[types.NamespacedName, []*discoveryv1.EndpointSlice]
 	had      []answer[model.Frontend, had]
+	done     bool // what it had is what it has by this plan
 	machines bool // it depends on them
 	timed    bool // it changes with time alone
 	part     *Part
@@ -68,12 +70,14 @@ func (p *Planner) Node(snapshot Snapshot) Result {
 	other := !reflect.DeepEqual(p.around, around)
 	moved := !sameMachines(p.machines, snapshot.Machines)
 	turned := turnedBetween(p.down, snapshot.Down)
-	p.around, p.machines, p.down = around, snapshot.Machines, snapshot.Down
+	sameHeld := reflect.ValueOf(p.held).Pointer() == reflect.ValueOf(snapshot.Held).Pointer()
+	asPlanned := model.Same(p.result.State.Servers, snapshot.Had)
+	p.around, p.machines, p.down, p.held = around, snapshot.Machines, snapshot.Down, snapshot.Held
 	changed := p.match(snapshot.VIPs)
 	for i, vip := range snapshot.VIPs {
 		m := p.memos[i]
 		stale := m == nil || other || moved && m.machines || m.timed || m.judged(turned)
-		if !stale && sameSpec(m.vip, vip) && m.holds(&snapshot) {
+		if !stale && sameSpec(m.vip, vip) && m.holds(&snapshot, sameHeld, asPlanned) {
 			m.vip = vip
 			continue
 		}
@@ -155,9 +159,10 @@ func (m *memo) judged(turned map[netip.AddrPort]bool) bool {
 	return len(turned) > 0 && slices.ContainsFunc(m.part.Checked, func(c Checked) bool { return turned[c.Target.Addr] })
 }
 
-// holds reports whether a snapshot says to all that was asked what it said when the plan was made.
-func (m *memo) holds(s *Snapshot) bool {
-	if s.Held[m.vip.Name] != m.held {
+// holds reports whether a snapshot says to all that was asked what it said when the plan was made: who holds the VIP, unless
+// that is known, the EndpointSlices, and what there was of its frontends, unless that is what the last plan gave them.
+func (m *memo) holds(s *Snapshot, sameHeld, asPlanned bool) bool {
+	if !sameHeld && s.Held[m.vip.Name] != m.held {
 		return false
 	}
 	for i := range m.slices {
@@ -166,8 +171,11 @@ func (m *memo) holds(s *Snapshot) bool {
 		}
 	}
 	for i := range m.had {
+		if asPlanned && m.done {
+			break
+		}
 		a := &m.had[i]
-		if backends, known := s.Had(a.question); known != a.answer.known || !model.Same(backends, a.answer.backends) && !slices.Equal(backends, a.answer.backends) {
+		if backends, known := s.had(a.question); known != a.answer.known || !model.Same(backends, a.answer.backends) && !slices.Equal(backends, a.answer.backends) {
 			return false
 		}
 	}
@@ -191,14 +199,6 @@ func sameSlices(a, b []*discoveryv1.EndpointSlice) bool {
 // there is one of which nothing is decided here.
 func remember(s Snapshot, vip *v1alpha1.VIP) *memo {
 	m := &memo{vip: vip, held: s.Held[vip.Name], part: &Part{VIP: vip.Name}}
-	var before func(model.Frontend) ([]model.Backend, bool)
-	if s.Had != nil {
-		before = func(frontend model.Frontend) ([]model.Backend, bool) {
-			backends, known := s.Had(frontend)
-			m.had = append(m.had, answer[model.Frontend, had]{frontend, had{backends, known}})
-			return backends, known
-		}
-	}
 	endpoints := func(service types.NamespacedName) []*discoveryv1.EndpointSlice {
 		all := s.Slices(service)
 		m.slices = append(m.slices, answer[types.NamespacedName, []*discoveryv1.EndpointSlice]{service, all})
@@ -216,8 +216,24 @@ func remember(s Snapshot, vip *v1alpha1.VIP) *memo {
 		return s.Machines
 	}
 	asked := Snapshot{
-		[]*v1alpha1.VIP{vip}, endpoints, s.Node, nil, s.Isolated, s.Interfaces, s.Held, s.Down, before, drained, s.addresses, machines,
+		[]*v1alpha1.VIP{vip}, endpoints, s.Node, nil, s.Isolated, s.Interfaces, s.Held, s.Down, s.Had, drained, s.addresses, machines,
 	}
 	m.part.Problem = m.part.add(&asked, vip)
+	m.noteHad(&s)
 	return m
+}
+
+// noteHad notes what there was of the VIP's frontends.
+func (m *memo) noteHad(s *Snapshot) {
+	m.done = true
+	for i := range m.vip.Spec.Frontends {
+		if len(m.part.State.VIPs) == 0 {
+			return // nothing was asked
+		}
+		key := keyOf(m.part.State.VIPs[0], &m.vip.Spec.Frontends[i])
+		backends, known := s.had(key)
+		m.had = append(m.had, answer[model.Frontend, had]{key, had{backends, known}})
+		has := slices.IndexFunc(m.part.State.Servers, func(s model.Server) bool { return s.Frontend == key })
+		m.done = m.done && known == (has >= 0) && (!known || slices.Equal(backends, m.part.State.Servers[has].Backends))
+	}
 }

@@ -34,9 +34,8 @@ type Snapshot struct {
 	Held map[string]bool
 	// Down are the targets that are down, as their health checks say.
 	Down map[model.Target]bool
-	// Had gives the backends that this node had for a frontend until now, in order; false if it had none of the frontend.
-	// Nil: it had nothing.
-	Had func(model.Frontend) ([]model.Backend, bool)
+	// Had are the servers that this node had until now, in order.
+	Had []model.Server
 	// Drained tells how long a backend has had no new connections, and whether it has none any more. Nil: since now.
 	Drained func(Drain) (since time.Duration, empty bool)
 
@@ -72,6 +71,15 @@ type Checked struct {
 
 // Node computes the state of the node that the snapshot was taken on.
 func Node(snapshot Snapshot) Result { return new(Planner).Node(snapshot) }
+
+// had gives the backends that this node had for a frontend until now, in order; false if it had none of the frontend.
+func (s *Snapshot) had(frontend model.Frontend) ([]model.Backend, bool) {
+	i, found := slices.BinarySearchFunc(s.Had, frontend, func(s model.Server, f model.Frontend) int { return s.Compare(f) })
+	if !found {
+		return nil, false
+	}
+	return s.Had[i].Backends, true
+}
 
 // findOwn notes what the plan of every VIP asks of this node.
 func (s *Snapshot) findOwn() {
@@ -167,9 +175,13 @@ func (p planned) enter(r *Part) {
 	r.again = sooner(r.again, p.again)
 }
 
+func keyOf(addr netip.Addr, frontend *v1alpha1.Frontend) model.Frontend {
+	return model.Frontend{Addr: addr, Port: uint16(frontend.Port), Proto: model.Protocol(frontend.Protocol)}
+}
+
 // frontend plans one frontend of the VIP that is named. With an error it is to be left out: it would not do what was asked for.
 func (s *Snapshot) frontend(vip string, addr netip.Addr, frontend *v1alpha1.Frontend) (planned, error) {
-	key := model.Frontend{Addr: addr, Port: uint16(frontend.Port), Proto: model.Protocol(frontend.Protocol)}
+	key := keyOf(addr, frontend)
 	scheduler, errScheduler := schedulerOf(frontend)
 	ranges, errRanges := s.sourceRanges(key, frontend.SourceRanges)
 	members, errBackends := s.members(addr, frontend)

@@ -79,7 +79,7 @@ func (n *node) reconcile(holds bool) []string {
 	}
 	result := plan.Node(plan.Snapshot{
 		VIPs: vips, Machines: n.machines, Node: "n3", Interfaces: interfaces, Held: map[string]bool{n.vip.Name: holds},
-		Down: n.checker.Down(), Had: n.drains.had, Drained: n.drains.drained,
+		Down: n.checker.Down(), Had: n.drains.planned, Drained: n.drains.drained,
 	})
 	n.checks.follow(result)
 	outcome := apply(n.T, n.datapath, result.State)

@@ -360,6 +360,18 @@ func (c *conflicts) message(addr netip.Addr) (text string, refused bool) {
 	return text, text != "" && !known.free
 }
 
+// any reports whether other hosts use any address.
+func (c *conflicts) any() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, known := range c.addresses {
+		if len(known.rivals) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 func (known *contested) message(node string) string {
 	if len(known.rivals) == 0 {
 		return ""

@@ -69,15 +69,6 @@ func (d *drains) begin() error {
 	return nil
 }
 
-// had is what the plan asks.
-func (d *drains) had(frontend model.Frontend) ([]model.Backend, bool) {
-	i, found := slices.BinarySearchFunc(d.planned, frontend, compareServer)
-	if !found {
-		return nil, false
-	}
-	return d.planned[i].Backends, true
-}
-
 // drained is what the plan asks.
 func (d *drains) drained(item plan.Drain) (since time.Duration, empty bool) {
 	d.mu.Lock()

@@ -39,7 +39,12 @@ type look struct {
 func (s *Speaker) report(vips []*v1alpha1.VIP, status election.Status, candidates []plan.Candidacy, result plan.Result, outcome Outcome) {
 	r := s.reporter
 	first := status.Settled && slices.Min(slices.Collect(maps.Keys(status.Speakers))) == s.config.Node
-	if !model.Same(r.bound, outcome.Bound) || !slices.Equal(r.leaving, status.Leaving) {
+	conflicting := s.conflicts.any()
+	on := model.Same(r.bound, outcome.Bound) && slices.Equal(r.leaving, status.Leaving)
+	same := first == r.first && !r.failed && len(outcome.Failed) == 0 && model.Same(r.candidates, candidates) && on &&
+		!conflicting && !r.conflicting
+	r.conflicting = conflicting
+	if !on {
 		r.bound, r.leaving, r.on = outcome.Bound, status.Leaving, make(map[netip.Addr]string, len(outcome.Bound))
 		for _, binding := range outcome.Bound {
 			r.on[binding.Addr] = binding.Interface
@@ -54,7 +59,8 @@ func (s *Speaker) report(vips []*v1alpha1.VIP, status election.Status, candidate
 	defer r.mu.Unlock()
 	for i, vip := range vips {
 		part := result.Parts[i]
-		if len(part.State.VIPs) == 0 {
+		known := same && i < len(r.vips) && r.vips[i] == vip && r.parts[i] == part
+		if known || len(part.State.VIPs) == 0 {
 			continue
 		}
 		addr := part.State.VIPs[0]
@@ -76,6 +82,7 @@ func (s *Speaker) report(vips []*v1alpha1.VIP, status election.Status, candidate
 	if len(r.looks) > len(vips) {
 		r.forget(vips)
 	}
+	r.vips, r.parts, r.first, r.candidates, r.failed = vips, result.Parts, first, candidates, len(outcome.Failed) > 0
 	if len(r.todo) > 0 {
 		r.wakeUp()
 	}
@@ -151,12 +158,19 @@ type reporter struct {
 	watcher *kube.Watcher
 	kick    chan struct{}
 
-	// Of the reconciling goroutine, by VIP.
-	warned  map[string]string
-	looks   map[string]look
-	bound   []model.Binding       // that on was made of
-	leaving []string              // the same
-	on      map[netip.Addr]string // which interface
+	// Of the reconciling goroutine: what was last reported on.
+	warned     map[string]string // by VIP, as are the looks
+	looks      map[string]look
+	vips       []*v1alpha1.VIP
+	parts      []*plan.Part
+	candidates []plan.Candidacy
+	first      bool
+	failed     bool // something did
+	// conflicting says that there was something to tell of other hosts.
+	conflicting bool
+	bound       []model.Binding
+	leaving     []string
+	on          map[netip.Addr]string // the interface of each that is bound
 
 	mu      sync.Mutex
 	reports map[string]kube.VIPReport

@@ -72,6 +72,6 @@ func (s *Speaker) held(status election.Status) map[string]bool {
 func (s *Speaker) snapshot(vips []*v1alpha1.VIP, machines []plan.Machine, held map[string]bool) plan.Snapshot {
 	return plan.Snapshot{
 		VIPs: vips, Slices: s.watcher.EndpointSlices, Node: s.config.Node, Machines: machines, Interfaces: s.interfaces, Held: held,
-		Down: s.checks.checker.Down(), Had: s.drains.had, Drained: s.drains.drained, Isolated: s.config.Isolated,
+		Down: s.checks.checker.Down(), Had: s.drains.planned, Drained: s.drains.drained, Isolated: s.config.Isolated,
 	}
 }
