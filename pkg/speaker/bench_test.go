@@ -94,11 +94,16 @@ func newLarge(b *testing.B, n int) *large {
 	return l
 }
 
+// open is a watch that its reader does not close: a write may be under way when the speaker ends.
+type open struct{ *watch.FakeWatcher }
+
+func (open) Stop() {}
+
 // passOn gives the fake of one kind of objects what a burst of writes needs: resourceVersions, and a watch that holds more than
 // a hundred events.
 func passOn(fake *clienttesting.Fake, tracker clienttesting.ObjectTracker, resource string, mu *sync.Mutex) {
 	events := watch.NewFakeWithChanSize(1<<17, false)
-	fake.PrependWatchReactor(resource, clienttesting.DefaultWatchReactor(events, nil))
+	fake.PrependWatchReactor(resource, clienttesting.DefaultWatchReactor(open{events}, nil))
 	store := clienttesting.ObjectReaction(tracker)
 	version := 0
 	fake.PrependReactor("*", resource, func(action clienttesting.Action) (bool, apiruntime.Object, error) {
