@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
 
 	"github.com/fairlead/fairlead/pkg/controller"
@@ -69,6 +70,9 @@ func serve(ctx context.Context, o *options) error {
 	settings := controller.Config{
 		Core: clients.Core, Fairlead: clients.Fairlead, Recorder: recorder, Registry: registry, Rules: o.rules, Workers: o.workers,
 		ConfigMaps: o.configMaps,
+	}
+	if o.gossipSecret != "" {
+		settings.GossipSecret = types.NamespacedName{Namespace: o.namespace, Name: o.gossipSecret}
 	}
 	if o.leaderElect {
 		settings.Election = &controller.Election{

@@ -23,6 +23,7 @@ type options struct {
 	workers        int
 	metricsAddress string
 	namespace      string
+	gossipSecret   string
 	leaderElect    bool
 	identity       string
 	hostname       string
@@ -51,7 +52,9 @@ func parse(args []string) (*options, error) {
 		"label selector of ConfigMaps in --namespace that are read like those of --vip-configmap")
 	flags.IntVar(&o.workers, "workers", controller.DefaultWorkers, "Services worked on at once")
 	flags.StringVar(&o.metricsAddress, "metrics-address", ":7474", "host:port of /metrics, /healthz and /readyz")
-	flags.StringVar(&o.namespace, "namespace", "fairlead-system", "namespace of this program: of its Lease, and of --vip-configmap-selector")
+	flags.StringVar(&o.namespace, "namespace", "fairlead-system", "namespace of this program: of its Lease, of --vip-configmap-selector and --gossip-secret")
+	flags.StringVar(&o.gossipSecret, "gossip-secret", kube.GossipSecret,
+		"Secret in --namespace with the key by which speakers gossip, made where there is none; empty: it is not made")
 	flags.BoolVar(&o.leaderElect, "leader-elect", true, "agree with other replicas on one that works")
 	flags.StringVar(&o.identity, "leader-election-identity", "",
 		"name of this replica in the Lease; empty: the host's name with a random suffix")

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/record"
 
@@ -45,6 +46,8 @@ type Config struct {
 	Rules source.Rules
 	// ConfigMaps map addresses to Services.
 	ConfigMaps []ConfigMapSource
+	// GossipSecret names the Secret of the speakers' key, to be made where there is none. Empty: it is not made.
+	GossipSecret types.NamespacedName
 	// Workers is how many Services are worked on at once.
 	Workers int
 	// Resync is how often every Service is looked at without cause.

@@ -34,6 +34,9 @@ func (c *Controller) work(ctx context.Context) {
 	workers.Go(func() { runWorker(ctx, c, queuePools, c.poolQueue, c.reconcilePool) })
 	workers.Go(func() { runWorker(ctx, c, queueVIPs, c.vipQueue, c.reconcileVIP) })
 	workers.Go(func() { runWorker(ctx, c, queueConfigMaps, c.mapQueue, c.reconcileMap) })
+	if c.config.GossipSecret.Name != "" {
+		workers.Go(func() { c.keepGossipKey(ctx, c.config.GossipSecret) })
+	}
 	<-ctx.Done()
 	c.shutDown()
 	workers.Wait()
