@@ -138,6 +138,9 @@ func (s *session) answer(m message) {
 	}
 	delete(s.expected, m.Nonce)
 	close(q.answered)
+	if m.Kind == kindPong {
+		s.patience.observe(s.config.Clock() - q.sent)
+	}
 	changed := m.Kind != kindPong && q.sent > p.state.Said
 	if changed {
 		p.state.HasAPI, p.state.Said = m.Kind == kindHasAPI, q.sent

@@ -136,7 +136,7 @@ func (p *peer) effort(now time.Duration) effort {
 // settle takes a probe's outcome, and says how long to wait for the next one or that none is needed.
 func (s *session) settle(p *peer, result outcome) (wait time.Duration, done bool) {
 	if result == unclear {
-		return 0, s.ctx.Err() != nil
+		return doubtEvery, false // it was this node that was slow: not to be made slower
 	}
 	s.mu.Lock()
 	before := p.state

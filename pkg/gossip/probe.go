@@ -12,12 +12,17 @@ import (
 
 // A probe sends questions close to each other and waits for one answer.
 const (
-	probeFor    = 300 * time.Millisecond
-	dialEach    = 4 // pings: the first SYN may be lost as well, and TCP sends the next a second later
-	lateAllowed = 100 * time.Millisecond
+	dialEach = 8 // pings: the first SYN may be lost as well, and TCP sends the next a second later
+	// lateAllowed is by how much this process may wake up late: one that is stopped, or has no processor, finds its time
+	// over with answers still unread.
+	lateAllowed = 50 * time.Millisecond
+	// listenEvery is how often that is looked at when all questions are sent.
+	listenEvery = 25 * time.Millisecond
+	// stormsAtOnce bounds thorough probes: if many peers are in doubt it is more likely this node that is in trouble.
+	stormsAtOnce = 3
 )
 
-// effort is how many questions a probe sends, and how far apart.
+// effort is how many questions a probe sends, and how far apart if it lasts for probeFor; more where it lasts longer.
 type effort struct {
 	pings int
 	every time.Duration
@@ -31,7 +36,7 @@ var (
 	// storm of questions would be what keeps it so.
 	gentle = effort{pings: 5, every: 50 * time.Millisecond}
 	// single is for one that is held dead.
-	single = effort{pings: 1, every: probeFor}
+	single = effort{pings: 1, every: listenEvery}
 )
 
 // outcome of a probe.
@@ -46,43 +51,73 @@ const (
 
 // probe asks a peer for a sign of life.
 func (s *session) probe(name string, at netip.AddrPort, effort effort) outcome {
-	started := s.config.Clock()
-	ctx, cancel := context.WithTimeout(s.ctx, probeFor)
-	var dials sync.WaitGroup
-	defer dials.Wait()
+	if effort == thorough {
+		select {
+		case s.storms <- struct{}{}:
+			defer func() { <-s.storms }()
+		case <-s.ctx.Done():
+			return unclear
+		}
+	}
+	length := s.patience.length()
+	every := effort.every * (length / time.Millisecond) / (probeFor / time.Millisecond)
+	ctx, cancel := context.WithTimeout(s.ctx, length)
+	d := dials{to: at, results: make(chan error, effort.pings)}
+	defer d.work.Wait()
 	defer cancel()
 	q := s.expect(name)
 	defer s.forget(q)
-	refusals := make(chan struct{}, effort.pings)
-	ticker := time.NewTicker(effort.every)
+	ticker := time.NewTicker(every)
 	defer ticker.Stop()
-	sent := 0
-	for {
+	wake, late := s.config.Clock(), false
+	awake := func() {
+		now := s.config.Clock()
+		if slept := now - wake - every; slept > lateAllowed {
+			late = true
+			s.patience.observe(slept)
+		}
+		wake = now
+	}
+	for sent := 0; ; {
 		if sent < effort.pings {
 			s.send(name, at, message{Kind: kindPing, Nonce: q.nonce})
 			if sent%dialEach == 0 {
-				dials.Go(func() {
-					if errors.Is(dial(ctx, at), syscall.ECONNREFUSED) {
-						refusals <- struct{}{}
-					}
-				})
+				d.dial(ctx)
 			}
-			sent++
+			if sent++; sent == effort.pings {
+				ticker.Reset(listenEvery)
+			}
 		}
 		select {
 		case <-q.answered:
 			return answered
-		case <-refusals:
-			return refused
+		case err := <-d.results:
+			if errors.Is(err, syscall.ECONNREFUSED) {
+				return refused
+			}
+			d.listens = d.listens || err == nil
 		case <-ticker.C:
-			continue
 		case <-ctx.Done():
+			if awake(); late || s.ctx.Err() != nil {
+				return unclear
+			}
+			return silent
 		}
-		// A process that was stopped, or had no processor, finds its time over with answers still unread.
-		if s.ctx.Err() != nil || sent < effort.pings || s.config.Clock()-started > probeFor+lateAllowed {
-			return unclear
-		}
-		return silent
+		awake()
+	}
+}
+
+// dials are attempts at connecting during a probe.
+type dials struct {
+	to      netip.AddrPort
+	results chan error
+	listens bool // one was accepted: others would be
+	work    sync.WaitGroup
+}
+
+func (d *dials) dial(ctx context.Context) {
+	if !d.listens {
+		d.work.Go(func() { d.results <- dial(ctx, d.to) })
 	}
 }
 

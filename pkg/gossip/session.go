@@ -3,6 +3,7 @@ package gossip
 import (
 	"context"
 	"fmt"
+	"io"
 	"log"
 	"net/netip"
 	"strings"
@@ -14,10 +15,11 @@ import (
 )
 
 // What memberlist goes by. A member probes one other every interval, in random order. One that answers neither itself nor
-// through others within that interval is suspect, and dead after max(1, log10(members)) more intervals in which it did not
-// object (suspicionTimeout in memberlist's util.go).
+// through others within that interval is suspect, and dead after suspicionMult times max(1, log10(members)) more intervals in
+// which it did not object (suspicionTimeout in memberlist's util.go).
 const (
 	probeInterval = 80 * time.Millisecond
+	suspicionMult = 2
 	// probeTimeout is when others are asked to try. Their nack is sent a timeout after that and must come within the
 	// interval, or this member thinks that it is slow itself and takes more time for every probe.
 	probeTimeout = 32 * time.Millisecond
@@ -39,11 +41,12 @@ const (
 // session is the membership as long as this node has one address.
 type session struct {
 	*Gossip
-	ctx   context.Context
-	at    netip.AddrPort
-	ready chan struct{} // closed when list is set
-	list  *memberlist.Memberlist
-	work  sync.WaitGroup
+	ctx      context.Context
+	at       netip.AddrPort
+	ready    chan struct{} // closed when list is set
+	list     *memberlist.Memberlist
+	work     sync.WaitGroup
+	patience *patience
 
 	// Of what follows Gossip.mu is the lock.
 	ended    bool
@@ -51,6 +54,7 @@ type session struct {
 	told     map[string]bool // peers whose refusal to join was logged
 	expected map[uint64]*question
 	desk     desk
+	storms   chan struct{} // room for thorough probes at once
 }
 
 // serve binds the port and takes part until the context ends or the node's address changes.
@@ -59,7 +63,8 @@ func (g *Gossip) serve(ctx context.Context, addr netip.Addr) error {
 	defer stop()
 	s := &session{
 		Gossip: g, ctx: ctx, at: netip.AddrPortFrom(addr, uint16(g.config.Port)),
-		ready: make(chan struct{}), joining: map[string]bool{}, told: map[string]bool{}, expected: map[uint64]*question{}, desk: newDesk(),
+		ready: make(chan struct{}), joining: map[string]bool{}, told: map[string]bool{}, expected: map[uint64]*question{}, desk: newDesk(), storms: make(chan struct{}, stormsAtOnce),
+		patience: newPatience(g.config.Clock),
 	}
 	g.mu.Lock()
 	clear(g.peers)
@@ -116,11 +121,14 @@ func (s *session) listConfig() *memberlist.Config {
 	c.BindAddr, c.BindPort = s.at.Addr().String(), int(s.at.Port())
 	c.AdvertiseAddr, c.AdvertisePort = c.BindAddr, c.BindPort
 	c.Keyring = s.keys.ring
-	c.Logger = log.New(logWriter{klog.FromContext(s.ctx)}, "", 0)
-	c.Delegate, c.Events, c.Conflict = (*messages)(s), (*events)(s), (*events)(s)
+	c.Logger = log.New(io.Discard, "", 0)
+	if logger := klog.FromContext(s.ctx).V(4); logger.Enabled() { // it tells of every packet that is late
+		c.Logger = log.New(logWriter{logger}, "", 0)
+	}
+	c.Delegate, c.Events, c.Conflict, c.Ping = (*messages)(s), (*events)(s), (*events)(s), s.patience
 	c.EnableCompression = false // of some hundred bytes
 	c.ProbeInterval, c.ProbeTimeout = probeInterval, probeTimeout
-	c.SuspicionMult = 1
+	c.SuspicionMult = suspicionMult
 	c.AwarenessMaxMultiplier = maxSlowdown
 	c.GossipInterval, c.GossipNodes = gossipInterval, gossipNodes
 	c.GossipToTheDeadTime, c.DeadNodeReclaimTime = gossipToTheDead, reclaimAfter
@@ -128,10 +136,10 @@ func (s *session) listConfig() *memberlist.Config {
 	return c
 }
 
-// logWriter takes memberlist's log, which tells of every packet that was late.
+// logWriter takes memberlist's log.
 type logWriter struct{ logger klog.Logger }
 
 func (w logWriter) Write(line []byte) (int, error) {
-	w.logger.V(4).Info(strings.TrimSpace(string(line)))
+	w.logger.Info(strings.TrimSpace(string(line)))
 	return len(line), nil
 }
