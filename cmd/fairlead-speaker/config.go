@@ -20,6 +20,8 @@ type Config struct {
 	MetricsAddress string
 	OnAPIOutage    string
 	OnStop         string
+	GossipPort     int
+	GossipSecret   string
 	Host           Node
 }
 
@@ -79,13 +81,16 @@ func (c *Config) AddFlags(flags *pflag.FlagSet) {
 	c.Kube.UserAgent = "fairlead-speaker"
 	c.Kube.AddFlags(flags)
 	flags.StringVar(&c.Node, "node-name", "", "name of the Node object of this node (required)")
-	flags.StringVar(&c.Namespace, "namespace", "fairlead-system", "namespace of the speakers' Leases")
+	flags.StringVar(&c.Namespace, "namespace", "fairlead-system", "namespace of the speakers' Leases and of --gossip-secret")
 	flags.StringVar(&c.MetricsAddress, "metrics-address", ":7473", "address of /metrics, /healthz and /readyz")
 	flags.StringVar(&c.OnAPIOutage, "on-api-outage", string(election.Hold), "what becomes of the VIPs that this node holds while "+
 		"the API server does not answer: Hold (kept while it does not answer most other speakers either) or Release")
 	flags.StringVar(&c.OnStop, "on-stop", onStopAuto, "what becomes of the VIPs that this node holds when the speaker is told to stop: "+
 		"Auto (left to the next speaker of the node for half a minute, or handed over if the node is cordoned, not Ready or in "+
 		"maintenance) or HandOver (always handed over)")
+	flags.IntVar(&c.GossipPort, "gossip-port", 7475,
+		"UDP and TCP port, the same on all nodes, by which speakers notice each other's end; 0: they do by their Leases alone")
+	flags.StringVar(&c.GossipSecret, "gossip-secret", kube.GossipSecret, "Secret with the key that encrypts what speakers gossip")
 	c.Host.AddFlags(flags)
 }
 
@@ -100,6 +105,12 @@ func (c *Config) Validate() error {
 	}
 	if c.OnStop != onStopAuto && c.OnStop != onStopHandOver {
 		return fmt.Errorf("--on-stop is %q: set it to %s or %s", c.OnStop, onStopAuto, onStopHandOver)
+	}
+	if c.GossipPort < 0 || c.GossipPort > 65535 {
+		return fmt.Errorf("--gossip-port=%d: set it to 1 to 65535, for example 7475, or to 0 for none", c.GossipPort)
+	}
+	if c.GossipPort > 0 && c.GossipSecret == "" {
+		return fmt.Errorf("--gossip-secret is empty: name the Secret with the key, for example %s, or pass --gossip-port=0", kube.GossipSecret)
 	}
 	if err := c.Host.Validate(); err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 
 	"github.com/fairlead/fairlead/pkg/announce"
 	"github.com/fairlead/fairlead/pkg/election"
+	"github.com/fairlead/fairlead/pkg/gossip"
 	"github.com/fairlead/fairlead/pkg/kube"
 	"github.com/fairlead/fairlead/pkg/model"
 	"github.com/fairlead/fairlead/pkg/speaker"
@@ -52,6 +53,18 @@ func serve(ctx context.Context, config Config) error {
 			}
 		},
 	})
+	var membership *gossip.Gossip
+	if config.GossipPort > 0 {
+		membership, err = gossip.New(gossip.Config{
+			Node: config.Node, Port: config.GossipPort, Clock: func() time.Duration { return time.Duration(election.BootTime()) },
+			Address: func() netip.Addr { return agent.Address() }, Peers: func() map[string]netip.Addr { return agent.Peers() },
+			HasAPI: func(ctx context.Context) bool { return agent.HasAPI(ctx) }, Notify: func() { agent.Heard() },
+			Metrics: gossip.NewMetrics(registry),
+		})
+		if err != nil {
+			return err
+		}
+	}
 	agent, err = speaker.New(speaker.Config{
 		Node: config.Node, Namespace: config.Namespace, Clients: clients, LeaseClients: leaseClients, Recorder: recorder,
 		Kernel:          layers.kernel(announcer),
@@ -62,6 +75,7 @@ func serve(ctx context.Context, config Config) error {
 		HandOver:        config.OnStop == onStopHandOver,
 		Metrics:         speaker.NewMetrics(registry),
 		ElectionMetrics: election.NewMetrics(registry),
+		Gossip:          membership,
 	})
 	if err != nil {
 		return err
@@ -75,6 +89,13 @@ func serve(ctx context.Context, config Config) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return ops.Run(ctx) })
 	group.Go(func() error { return agent.Run(ctx) })
+	if membership != nil {
+		group.Go(func() error {
+			return kube.WatchKeys(ctx, kube.KeysConfig{
+				Client: clients.Core, Namespace: config.Namespace, Name: config.GossipSecret, Use: membership.SetKeys, Recorder: recorder,
+			})
+		})
+	}
 	return group.Wait()
 }
 

@@ -21,6 +21,7 @@ import (
 	"github.com/fairlead/fairlead/pkg/announce"
 	"github.com/fairlead/fairlead/pkg/api/v1alpha1"
 	"github.com/fairlead/fairlead/pkg/election"
+	"github.com/fairlead/fairlead/pkg/gossip"
 	"github.com/fairlead/fairlead/pkg/health"
 	"github.com/fairlead/fairlead/pkg/kube"
 	"github.com/fairlead/fairlead/pkg/model"
@@ -68,6 +69,8 @@ type Config struct {
 	HandOver        bool
 	Metrics         *Metrics
 	ElectionMetrics *election.Metrics
+	// Gossip, if there is any, runs beside the election.
+	Gossip *gossip.Gossip
 }
 
 // Speaker is the agent of one node.
@@ -116,7 +119,7 @@ func New(config Config) (*Speaker, error) {
 	s.watcher = watcher
 	s.elector = election.New(election.Config{
 		Node: config.Node, Namespace: config.Namespace, Client: config.LeaseClients.Core, Timing: config.Timing, Policy: config.Policy,
-		Clock: election.BootTime, Notify: s.Notify, Transform: kube.StripManagedFields, Metrics: config.ElectionMetrics,
+		Ask: config.ask(), Clock: election.BootTime, Notify: s.Notify, Transform: kube.StripManagedFields, Metrics: config.ElectionMetrics,
 	})
 	s.datapath = NewDatapath(config.Kernel, s.right)
 	s.reporter = newReporter(config, watcher)
@@ -125,6 +128,14 @@ func New(config Config) (*Speaker, error) {
 	s.drains = newDrains(config, s.Notify)
 	s.conflicts = newConflicts(config, s.Notify)
 	return s, nil
+}
+
+// ask asks the peers whether the API server answers them; nil without gossip.
+func (c Config) ask() func() {
+	if c.Gossip == nil {
+		return nil
+	}
+	return c.Gossip.Ask
 }
 
 // Notify asks for a look at everything soon. It does not block.
@@ -164,12 +175,20 @@ func (s *Speaker) Run(ctx context.Context) error {
 		return err
 	}
 	var work sync.WaitGroup
-	failed := make(chan error, 1)
+	failed := make(chan error, 2)
 	work.Go(func() {
 		if err := s.elector.Run(working); err != nil && working.Err() == nil {
 			failed <- fmt.Errorf("take part in the election: %w", err)
 		}
 	})
+	if s.config.Gossip != nil {
+		s.Heard()
+		work.Go(func() {
+			if err := s.config.Gossip.Run(working); err != nil && working.Err() == nil {
+				failed <- fmt.Errorf("gossip with peers: %w", err)
+			}
+		})
+	}
 	work.Go(func() { s.config.WatchInterfaces(working, func() { s.interfacesChanged.Store(true); s.Notify() }) })
 	work.Go(func() { s.config.Kernel.Announcer.Run(working) })
 	work.Go(func() { s.fence(working) })

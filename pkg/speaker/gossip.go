@@ -1,0 +1,56 @@
+package speaker
+
+import (
+	"context"
+	"net/netip"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/fairlead/fairlead/pkg/election"
+	"github.com/fairlead/fairlead/pkg/kube"
+)
+
+// Address is the one by which this node's speaker gossips: the first of its Node object. It is invalid until that is known.
+func (s *Speaker) Address() netip.Addr {
+	return gossipAddresses(s.watcher.Nodes(), s.config.Node)[s.config.Node]
+}
+
+// Peers are the addresses of all nodes by name, by which their speakers gossip.
+func (s *Speaker) Peers() map[string]netip.Addr {
+	return gossipAddresses(s.watcher.Nodes(), s.config.Node)
+}
+
+// Heard tells the election what the gossip knows of the peers now.
+func (s *Speaker) Heard() {
+	reach := map[string]election.Reach{}
+	for node, state := range s.config.Gossip.Peers() {
+		reach[node] = election.Reach{
+			Alive: state.Alive, Dead: election.Instant(state.Dead), Refused: state.Refused,
+			HasAPI: state.HasAPI, Said: election.Instant(state.Said),
+		}
+	}
+	s.elector.SetReach(reach)
+}
+
+// HasAPI tries now whether the API server answers this speaker, by the connection of its renewals.
+func (s *Speaker) HasAPI(ctx context.Context) bool { return s.elector.HasAPI(ctx) }
+
+// gossipAddresses are one address of each node: of the family that the first of this node's is of, or none.
+func gossipAddresses(nodes []*corev1.Node, self string) map[string]netip.Addr {
+	var own netip.Addr
+	for _, node := range nodes {
+		if addresses := kube.NodeAddresses(node); node.Name == self && len(addresses) > 0 {
+			own = addresses[0]
+		}
+	}
+	out := make(map[string]netip.Addr, len(nodes))
+	for _, node := range nodes {
+		for _, addr := range kube.NodeAddresses(node) {
+			if own.IsValid() && addr.Is4() == own.Is4() {
+				out[node.Name] = addr
+				break
+			}
+		}
+	}
+	return out
+}
