@@ -14,6 +14,8 @@ const (
 	// of the others.
 	joinEvery  = time.Second
 	joinAtOnce = 3
+	// joinFailures is the attempt at a peer that listens whose failure is told of: a busy one may fail now and then.
+	joinFailures = 3
 )
 
 // join joins whoever is not a member, again and again, until the context ends or the node has another address.
@@ -69,9 +71,10 @@ func (s *session) joinNode(name string, at netip.AddrPort) {
 	}
 	s.mu.Lock()
 	delete(s.joining, name)
-	tell := listens && err != nil && s.ctx.Err() == nil && !s.told[name]
-	if tell {
-		s.told[name] = true
+	tell := false
+	if listens && err != nil && s.ctx.Err() == nil {
+		s.failed[name]++
+		tell = s.failed[name] == joinFailures
 	}
 	s.mu.Unlock()
 	if tell {

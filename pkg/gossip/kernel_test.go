@@ -50,15 +50,16 @@ func TestKernelAProcessThatIsKilledIsDeadAndItsMachineIsNot(t *testing.T) {
 	}
 }
 
-// On a network that loses a fifth of all packets and delays the others by up to 200 ms, each way, nobody is held dead.
+// On a network that loses a fifth of all packets and delays the others by up to 200 ms, each way, nobody is held dead. ARP and
+// neighbour discovery are left out: the kernel asks three times, a second apart, and where all are lost nothing passes.
 func TestKernelABadNetworkKillsNobody(t *testing.T) {
 	netnstest.Require(t)
-	const bad, forTime = "delay 100ms 100ms loss 20%", time.Minute
+	const bad, forTime = "delay 100ms 100ms loss 20%", 30 * time.Second
 	for family, format := range networks {
 		t.Run(family, func(t *testing.T) {
-			t.Parallel()
-			members := lan(t, 5, format)
+			members := lan(t, 4, format)
 			for _, p := range members {
+				p.introduce(members)
 				p.netem(bad)
 			}
 			time.Sleep(forTime)

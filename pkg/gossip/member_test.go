@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -224,13 +225,31 @@ func verdicts(t testing.TB, members []*process, victim *process, since time.Dura
 // quiet is a silent peer's state.
 func quiet(s State) bool { return !s.Alive && s.Dead > 0 && !s.Refused }
 
+// introduce gives the member's kernel the hardware addresses of all others for good.
+func (p *process) introduce(members []*process) {
+	p.t.Helper()
+	for _, other := range members {
+		if other == p {
+			continue
+		}
+		var mac net.HardwareAddr
+		other.space.Do(func() (err error) { mac, err = netnstest.MAC("eth0", nil); return err })
+		p.run("ip", "neigh", "replace", p.own.Nodes[other.own.Node].String(), "lladdr", mac.String(), "dev", "eth0", "nud", "permanent")
+	}
+}
+
 // netem makes the member's interface delay, reorder and lose what it sends (tc-netem(8)).
 func (p *process) netem(arguments string) {
 	p.t.Helper()
+	p.run("tc", append(strings.Fields("qdisc replace dev eth0 root netem"), strings.Fields(arguments)...)...)
+}
+
+// run runs a program on the member's host.
+func (p *process) run(name string, arguments ...string) {
+	p.t.Helper()
 	p.space.Do(func() error {
-		out, err := exec.Command("tc", append(strings.Fields("qdisc replace dev eth0 root netem"), strings.Fields(arguments)...)...).CombinedOutput()
-		if err != nil {
-			return fmt.Errorf("tc: %w: %s", err, out)
+		if out, err := exec.Command(name, arguments...).CombinedOutput(); err != nil {
+			return fmt.Errorf("%s %v: %w: %s", name, arguments, err, out)
 		}
 		return nil
 	})

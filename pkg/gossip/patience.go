@@ -11,8 +11,8 @@ const (
 	// probeFor is how long a probe lasts where answers are quick, and probeMost where they are not: patienceFor times the
 	// slowest answer that came lately.
 	probeFor    = 300 * time.Millisecond
-	probeMost   = 1200 * time.Millisecond
-	patienceFor = 3
+	probeMost   = 900 * time.Millisecond
+	patienceFor = 2
 	// lately is the time after which a slow answer is forgotten, at the latest twice that.
 	lately = 10 * time.Second
 	// unknown is how slow answers are taken to be as long as it is not known.

@@ -18,6 +18,10 @@ const (
 	// silences is how many probes in a row must go unanswered until a machine that refused connections is held silent: on
 	// a bad network one may be.
 	silences = 3
+	// lates is how many probes in a row may be for nothing because this process was late: one that always is shall judge, too.
+	lates = 2
+	// lateEvery is the pause after one: this node is not to be made slower.
+	lateEvery = 50 * time.Millisecond
 )
 
 // peer is another node that was heard of. Gossip.mu is its lock.
@@ -49,7 +53,7 @@ func (e *events) NotifyJoin(node *memberlist.Node) {
 		e.peers[node.Name] = p
 	}
 	p.at, p.listed = addrPort(node), true
-	delete(e.told, node.Name)
+	delete(e.failed, node.Name)
 	e.count()
 	e.mu.Unlock()
 	// Hearsay may be older than a verdict: only an answer of its own makes one that is held dead alive.
@@ -98,13 +102,19 @@ func poke(kick chan struct{}) {
 
 // confirm probes a peer until it answers and memberlist holds it alive, too.
 func (s *session) confirm(p *peer) {
-	for s.ctx.Err() == nil {
+	for late := 0; s.ctx.Err() == nil; {
 		s.mu.Lock()
 		at, effort := p.at, p.effort(s.config.Clock())
 		s.mu.Unlock()
 		result := s.probe(p.name, at, effort)
-		if result == silent && effort == gentle {
+		if result != answered && result != refused && effort == gentle {
 			result = s.probe(p.name, at, thorough)
+		}
+		if late++; result != unclear {
+			late = 0
+		} else if late <= lates {
+			sleep(s.ctx, lateEvery)
+			continue
 		}
 		wait, done := s.settle(p, result)
 		if done {
@@ -135,11 +145,11 @@ func (p *peer) effort(now time.Duration) effort {
 
 // settle takes a probe's outcome, and says how long to wait for the next one or that none is needed.
 func (s *session) settle(p *peer, result outcome) (wait time.Duration, done bool) {
-	if result == unclear {
-		return doubtEvery, false // it was this node that was slow: not to be made slower
+	if s.ctx.Err() != nil {
+		return 0, true
 	}
 	s.mu.Lock()
-	before := p.state
+	before, at := p.state, p.at
 	after, wait := p.after(result, s.config.Clock())
 	p.state = after
 	done = p.gone || after.Alive && p.listed
@@ -154,11 +164,11 @@ func (s *session) settle(p *peer, result outcome) (wait time.Duration, done bool
 	logger := klog.FromContext(s.ctx)
 	switch {
 	case after.Alive:
-		logger.Info("A peer is alive again", "peer", p.name, "address", p.at)
+		logger.Info("A peer is alive again", "peer", p.name, "address", at)
 	case after.Refused:
-		logger.Info("A peer is held dead", "peer", p.name, "address", p.at, "reason", "its node lives and refuses connections: the speaker ended")
+		logger.Info("A peer is held dead", "peer", p.name, "address", at, "reason", "its node lives and refuses connections: the speaker ended")
 	default:
-		logger.Info("A peer is held dead", "peer", p.name, "address", p.at, "reason", "its node is silent")
+		logger.Info("A peer is held dead", "peer", p.name, "address", at, "reason", "its node is silent")
 	}
 	s.config.Notify()
 	return wait, done

@@ -15,7 +15,7 @@ const (
 	dialEach = 8 // pings: the first SYN may be lost as well, and TCP sends the next a second later
 	// lateAllowed is by how much this process may wake up late: one that is stopped, or has no processor, finds its time
 	// over with answers still unread.
-	lateAllowed = 50 * time.Millisecond
+	lateAllowed = 100 * time.Millisecond
 	// listenEvery is how often that is looked at when all questions are sent.
 	listenEvery = 25 * time.Millisecond
 	// stormsAtOnce bounds thorough probes: if many peers are in doubt it is more likely this node that is in trouble.

@@ -51,7 +51,7 @@ type session struct {
 	// Of what follows Gossip.mu is the lock.
 	ended    bool
 	joining  map[string]bool
-	told     map[string]bool // peers whose refusal to join was logged
+	failed   map[string]int // attempts in a row at joining a peer that listens
 	expected map[uint64]*question
 	desk     desk
 	storms   chan struct{} // room for thorough probes at once
@@ -63,7 +63,7 @@ func (g *Gossip) serve(ctx context.Context, addr netip.Addr) error {
 	defer stop()
 	s := &session{
 		Gossip: g, ctx: ctx, at: netip.AddrPortFrom(addr, uint16(g.config.Port)),
-		ready: make(chan struct{}), joining: map[string]bool{}, told: map[string]bool{}, expected: map[uint64]*question{}, desk: newDesk(), storms: make(chan struct{}, stormsAtOnce),
+		ready: make(chan struct{}), joining: map[string]bool{}, failed: map[string]int{}, expected: map[uint64]*question{}, desk: newDesk(), storms: make(chan struct{}, stormsAtOnce),
 		patience: newPatience(g.config.Clock),
 	}
 	g.mu.Lock()
