@@ -93,7 +93,7 @@ func gossipKeys(secret *corev1.Secret) ([][]byte, error) {
 	for _, name := range entries {
 		key := secret.Data[name]
 		if n := len(key); n != 16 && n != 24 && n != 32 {
-			return nil, fmt.Errorf("Secret %s/%s, entry %q: %d bytes, and a key has 16, 24 or 32; write one by "+
+			return nil, fmt.Errorf("entry %[3]q of Secret %[1]s/%[2]s has %[4]d bytes, and a key has 16, 24 or 32; write one by "+
 				`kubectl -n %[1]s patch secret %[2]s -p '{"data":{"%[3]s":"'$(head -c 32 /dev/urandom | base64)'"}}'`,
 				secret.Namespace, secret.Name, name, len(key))
 		}
