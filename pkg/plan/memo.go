@@ -17,8 +17,9 @@ import (
 // event among 10,000 VIPs changes one. The zero Planner is good. One goroutine may use it at a time.
 //
 // A VIP is taken for unchanged if it is of the generation it was of, an EndpointSlice if it is the object it was, as
-// informers have it; a map that it was given it keeps, and takes for unchanged. What is returned shares memory with what was returned before, and must not be changed: a part, a list of
-// the state or a list of candidates in which nothing changed is the very one of before.
+// informers have it, and a map of who is held or down if it is the very one. What is returned shares memory with what was
+// returned before, and must not be changed: a part, a list of the state or a list of candidates in which nothing changed is
+// the very one of before.
 type Planner struct {
 	around   surroundings
 	machines []Machine
@@ -170,12 +171,12 @@ func (m *memo) holds(s *Snapshot, sameHeld, asPlanned bool) bool {
 			return false
 		}
 	}
+	if asPlanned && m.done {
+		return true
+	}
 	for i := range m.had {
-		if asPlanned && m.done {
-			break
-		}
 		a := &m.had[i]
-		if backends, known := s.had(a.question); known != a.answer.known || !model.Same(backends, a.answer.backends) && !slices.Equal(backends, a.answer.backends) {
+		if backends, known := s.had(a.question); known != a.answer.known || !slices.Equal(backends, a.answer.backends) {
 			return false
 		}
 	}
