@@ -144,8 +144,8 @@ func TestANodeCutFromTheAPIGivesItsAddressUp(t *testing.T) {
 	answers(t, s, "client", addr, 80)
 }
 
-// TestARestartedSpeakerKeepsItsAddress: one that dies and comes back at once finds its claims and its kernel state.
-func TestARestartedSpeakerKeepsItsAddress(t *testing.T) {
+// TestAKilledSpeakerThatComesBackLeavesOneHolder: it may find that another has its addresses by then, or go on with them.
+func TestAKilledSpeakerThatComesBackLeavesOneHolder(t *testing.T) {
 	s, ctx := connect(t)
 	pool(t, s)
 	addr := apart(t, s, "restarted")[0]
@@ -159,12 +159,23 @@ func TestARestartedSpeakerKeepsItsAddress(t *testing.T) {
 	summaries, err := probe.Stop()
 	must(t, err)
 	t.Logf("longest time without an answer %.0f ms, %d of %d answered", summaries[0].LongestGapMS, summaries[0].Answered, summaries[0].Sent)
-	holder, err := s.Holder(within(ctx, t), addr, "")
-	must(t, err)
-	if holder != node {
-		t.Errorf("the address moved from %s to %s", node, holder)
-	}
+	must(t, scenario.Until(within(ctx, t), func() error { return oneHolder(ctx, s, addr) }))
 	answers(t, s, "client", addr, 80)
+}
+
+// oneHolder returns nil if only the node that the VIP's status names has an address.
+func oneHolder(ctx context.Context, s *scenario.Scenario, addr netip.Addr) error {
+	holder, err := s.Holder(ctx, addr, "")
+	if err != nil {
+		return err
+	}
+	nodes, err := s.Nodes(ctx)
+	for _, node := range nodes {
+		if node != holder && err == nil {
+			err = notBound(ctx, s, node, addr)
+		}
+	}
+	return err
 }
 
 func TestServicesAreServedWithoutTheirController(t *testing.T) {
@@ -189,26 +200,6 @@ func TestAServiceDeletedWhileNoControllerRunsLeavesNothing(t *testing.T) {
 	must(t, s.Core.CoreV1().Services(scenario.Namespace).Delete(ctx, "orphan", metav1.DeleteOptions{}))
 	must(t, s.Fault(ctx, cluster.StartController, ""))
 	must(t, s.Gone(within(ctx, t), addresses...))
-}
-
-func TestTheClusterComesBackAfterTheAPIServerWasAway(t *testing.T) {
-	s, ctx := connect(t)
-	pool(t, s)
-	addresses := web(t, s, "away", "n1")
-	for _, addr := range addresses {
-		answers(t, s, "client", addr, 80)
-	}
-	must(t, s.Fault(ctx, cluster.APIDown, ""))
-	time.Sleep(2 * election.DefaultTiming().TTake)
-	must(t, s.Fault(ctx, cluster.APIUp, ""))
-	for _, addr := range addresses {
-		answers(t, s, "client", addr, 80)
-		again, err := s.Addresses(within(ctx, t), "away", 2)
-		must(t, err)
-		if !slices.Contains(again, addr) {
-			t.Errorf("the Service had %v and has %v", addresses, again)
-		}
-	}
 }
 
 func TestAnIPVSTableThatSomebodyEmptiedIsFilledAgain(t *testing.T) {

@@ -106,7 +106,7 @@ func TestAReplacedSpeakerLeavesNoGap(t *testing.T) {
 		must(t, err)
 		urls = append(urls, scenario.URL(addr, 80))
 	}
-	probe, err := s.Probe(ctx, "client", cluster.ProbeOptions{Every: 10 * time.Millisecond, Timeout: 5 * time.Second}, urls...)
+	probe, err := s.Probe(ctx, "client", cluster.ProbeOptions{Every: 50 * time.Millisecond, Timeout: 5 * time.Second}, urls...)
 	must(t, err)
 	must(t, scenario.Until(within(ctx, t), func() error { return up(probe) }))
 	for _, node := range nodes {

@@ -115,7 +115,14 @@ func (e *Elector) revoke(ctx context.Context, revocation Revocation) error {
 	}
 	lease := seen.DeepCopy()
 	revoke(lease, e.config.Node, revocation.Reason)
-	return e.wrote(e.leases.Update(ctx, lease, metav1.UpdateOptions{}))
+	err := e.wrote(e.leases.Update(ctx, lease, metav1.UpdateOptions{}))
+	if errors.Is(err, errLost) {
+		// It lives: the watch lags, as it does for up to half a minute after the API server was away.
+		if found, err := e.leases.Get(ctx, lease.Name, metav1.GetOptions{}); err == nil {
+			e.observe(found)
+		}
+	}
+	return err
 }
 
 // claim writes a claim for this speaker, or for one that this one hands the VIP to, if nobody changed it meanwhile.

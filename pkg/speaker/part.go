@@ -2,10 +2,10 @@ package speaker
 
 import (
 	"context"
-	"slices"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/klog/v2"
 
 	"github.com/fairlead/fairlead/pkg/api/v1alpha1"
@@ -18,20 +18,25 @@ import (
 // in the end has time to.
 const outlives = 2 * time.Second
 
+// nodeTimeout bounds the question what becomes of the node; without an answer it stays.
+const nodeTimeout = time.Second
+
 // stays reports whether the VIPs of this node are to stay when its speaker ends, for the next process to go on with: mostly it
 // ends because it is replaced by another version. A node that is to be empty, or that the kubelet says is shutting down, gives
 // them to others.
-func (s *Speaker) stays() bool {
+func (s *Speaker) stays(ctx context.Context) bool {
 	if s.config.HandOver || len(s.elector.Status().Hold) == 0 {
 		return false
 	}
-	nodes := s.watcher.Nodes()
-	i := slices.IndexFunc(nodes, func(node *corev1.Node) bool { return node.Name == s.config.Node })
-	if i < 0 {
-		return false
+	// What is watched may be a moment old, and who drains a node cordons it a moment before.
+	ctx, cancel := context.WithTimeout(ctx, nodeTimeout)
+	defer cancel()
+	node, err := s.config.Clients.Core.CoreV1().Nodes().Get(ctx, s.config.Node, metav1.GetOptions{})
+	if err != nil {
+		return !apierrors.IsNotFound(err)
 	}
-	_, maintained := nodes[i].Labels[v1alpha1.LabelMaintenance]
-	return kube.NodeReady(nodes[i]) && !nodes[i].Spec.Unschedulable && !maintained && nodes[i].DeletionTimestamp == nil
+	_, maintained := node.Labels[v1alpha1.LabelMaintenance]
+	return kube.NodeReady(node) && !node.Spec.Unschedulable && !maintained && node.DeletionTimestamp == nil
 }
 
 // part ends this speaker's part: it leaves everything to the next process, or withdraws.

@@ -198,8 +198,7 @@ func (s *Speaker) Run(ctx context.Context) error {
 	work.Go(func() { s.ports.run(working) })
 	work.Go(func() { s.drains.run(working) })
 	work.Go(func() { s.conflicts.run(working) })
-	err := s.loop(working, ctx.Done(), failed)
-	stays := err == nil && s.stays()
+	stays, err := s.loop(working, ctx.Done(), failed)
 	stop()
 	work.Wait()
 	s.watcher.Wait()
@@ -207,8 +206,8 @@ func (s *Speaker) Run(ctx context.Context) error {
 	return err
 }
 
-// loop works until ended is closed, and until other nodes have what this one is to hand over then.
-func (s *Speaker) loop(ctx context.Context, ended <-chan struct{}, failed <-chan error) error {
+// loop works until ended is closed. Then what this node holds stays, or it works on until other nodes have it.
+func (s *Speaker) loop(ctx context.Context, ended <-chan struct{}, failed <-chan error) (stays bool, err error) {
 	var late <-chan time.Time
 	resync := time.NewTicker(resyncEvery)
 	defer resync.Stop()
@@ -219,15 +218,15 @@ func (s *Speaker) loop(ctx context.Context, ended <-chan struct{}, failed <-chan
 	for {
 		select {
 		case <-ended:
-			if s.stays() {
-				return nil
+			if s.stays(ctx) {
+				return true, nil
 			}
 			s.elector.End()
 			ended, late = nil, time.After(2*s.config.Timing.HandLimit)
 		case <-late:
-			return nil
+			return false, nil
 		case err := <-failed:
-			return err
+			return false, err
 		case <-s.kick:
 			s.gather(ctx)
 		case <-retry.C:
@@ -250,7 +249,7 @@ func (s *Speaker) loop(ctx context.Context, ended <-chan struct{}, failed <-chan
 			again.Reset(s.again)
 		}
 		if ended == nil && len(s.elector.Status().Hold) == 0 {
-			return nil
+			return false, nil
 		}
 	}
 }

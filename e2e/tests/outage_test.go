@@ -1,0 +1,66 @@
+package tests
+
+import (
+	"context"
+	"net/netip"
+	"os"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/fairlead/fairlead/e2e/cluster"
+	"github.com/fairlead/fairlead/e2e/scenario"
+	"github.com/fairlead/fairlead/pkg/election"
+)
+
+// outage is how long the API server is away: some times TTake, or what FAIRLEAD_OUTAGE says.
+func outage(t *testing.T) time.Duration {
+	t.Helper()
+	text := os.Getenv("FAIRLEAD_OUTAGE")
+	if text == "" {
+		return 5 * election.DefaultTiming().TTake
+	}
+	d, err := time.ParseDuration(text)
+	must(t, err)
+	return d
+}
+
+// TestAnOutageOfTheAPIServerMovesNothing: holders hold on while the API server answers nobody, every address answers all the time, and
+// all are where they were when it is back.
+func TestAnOutageOfTheAPIServerMovesNothing(t *testing.T) {
+	s, ctx := connect(t)
+	pool(t, s)
+	addresses := slices.Concat(web(t, s, "away", "n1", "n2"), web(t, s, "gone", "n2", "n3"))
+	held := map[netip.Addr]string{}
+	var urls []string
+	for _, addr := range addresses {
+		answers(t, s, "client", addr, 80)
+		holder, err := s.Holder(within(ctx, t), addr, "")
+		must(t, err)
+		held[addr] = holder
+		urls = append(urls, scenario.URL(addr, 80))
+	}
+	probe, err := s.Probe(ctx, "client", cluster.ProbeOptions{Every: 50 * time.Millisecond, Timeout: 5 * time.Second}, urls...)
+	must(t, err)
+	must(t, scenario.Until(within(ctx, t), func() error { return up(probe) }))
+	must(t, s.Fault(ctx, cluster.APIDown, ""))
+	time.Sleep(outage(t))
+	must(t, s.Fault(context.WithoutCancel(ctx), cluster.APIUp, ""))
+	time.Sleep(2 * election.DefaultTiming().TTake) // by then somebody would have taken one that seemed free
+	summaries, err := probe.Stop()
+	must(t, err)
+	for _, seen := range summaries {
+		t.Logf("%s: longest time without an answer %.0f ms, %d of %d requests failed", seen.URL, seen.LongestGapMS, seen.Failed, seen.Sent)
+		if seen.Failed > 0 {
+			t.Errorf("%s: %d of %d requests failed: %v", seen.URL, seen.Failed, seen.Sent, seen.Why)
+		}
+	}
+	for addr, node := range held {
+		holder, err := s.Holder(within(ctx, t), addr, "")
+		must(t, err)
+		if holder != node {
+			t.Errorf("%s moved from %s to %s", addr, node, holder)
+		}
+		must(t, scenario.Until(within(ctx, t), func() error { return oneHolder(ctx, s, addr) }))
+	}
+}
