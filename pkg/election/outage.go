@@ -31,10 +31,10 @@ func (d *decider) ask() {
 // holdOn is until when this speaker may keep its VIPs although its renewals get no answer.
 //
 // A peer that the API server did not answer either cannot have revoked this speaker's heartbeat before, and it will not for
-// TTake after it is answered again (View.Resumed). So an answer of no gives TSelf from the question on, as a renewal does,
-// if those who gave it are more than half of all, with this speaker: a part that is cut off from the rest does not know what
-// the rest has. One of two goes on alone if the other is silent: often the API server went with that one. In any case the right
-// lasts for most of TTake, before which nobody takes anything: so long may a write of a slow API server take.
+// TTake after it is answered again (View.Resumed). So an answer of no gives most of TTake from the question on, if those who
+// gave it are more than half of all, with this speaker: a part that is cut off from the rest does not know what the rest has.
+// One of two goes on alone if the other is silent: often the API server went with that one. In any case the right lasts for
+// most of TTake, before which nobody takes anything: so long may a write of a slow API server take.
 func (d *decider) holdOn() Instant {
 	if d.view.Policy != Hold || !d.lacks() {
 		return 0
@@ -44,21 +44,21 @@ func (d *decider) holdOn() Instant {
 	}
 	lacking, reached, answered := d.lacking()
 	enough := d.known() / 2
+	most := d.timing.TSelf + (d.timing.TTake-d.timing.TSelf)*9/10
 	switch {
 	case enough == 0 || d.known() == 2 && reached == 0:
 		return d.now.Add(d.timing.TSelf)
 	case answered || len(lacking) < enough:
-		return d.view.Renewed.Add(d.timing.TSelf + (d.timing.TTake-d.timing.TSelf)*9/10)
+		return d.view.Renewed.Add(most)
 	}
-	return lacking[enough-1].Add(d.timing.TSelf)
+	return lacking[enough-1].Add(most)
 }
 
 // lacking is when those peers were asked whom the API server did not answer lately, the last first; how many peers this speaker
 // reaches; and whether the API server answered any of them.
 func (d *decider) lacking() (asked []Instant, reached int, answered bool) {
-	for node, peer := range d.view.Peers {
-		reach := d.view.Reach[node]
-		if peer.Epoch == "" || !reach.Alive {
+	for _, reach := range d.view.Reach {
+		if !reach.Alive {
 			continue
 		}
 		reached++
@@ -74,11 +74,12 @@ func (d *decider) lacking() (asked []Instant, reached int, answered bool) {
 	return asked, reached, answered
 }
 
-// known is how many speakers lived when this one last heard from the API server, this one among them.
+// known is how many speakers there are as far as this one knows, itself among them: those that lived when it last heard from the
+// API server, and those that it reaches.
 func (d *decider) known() int {
 	count := 1
-	for _, peer := range d.view.Peers {
-		if peer.Epoch != "" && peer.Version != "" && d.view.Renewed < d.expiry(peer) {
+	for node, peer := range d.view.Peers {
+		if d.view.Reach[node].Alive || peer.Epoch != "" && peer.Version != "" && d.view.Renewed < d.expiry(peer) {
 			count++
 		}
 	}

@@ -47,11 +47,11 @@ func (e *Elector) answered(started Instant) {
 	}
 }
 
-// Contest tells that somebody else announces a VIP: it is not held on to without the API server's word.
+// Contest tells that somebody else announces a VIP: if the API server does not answer this speaker, it may be the next holder.
 func (e *Elector) Contest(vip string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.status.Unconfirmed && !e.view.Contested[vip] {
+	if e.view.Failed > e.view.Renewed && !e.view.Contested[vip] {
 		e.view.Contested[vip] = true
 		e.wakeUp()
 	}

@@ -3,6 +3,7 @@ package election
 import (
 	"container/heap"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"strings"
 	"time"
@@ -63,7 +64,7 @@ type simNode struct {
 	reach       map[string]Reach
 	hold        map[string]bool // what it has until the right ends
 	leaving     map[string]bool
-	unconfirmed bool
+	since       map[string]time.Duration // when it began to announce what it announces
 }
 
 type event struct {
@@ -89,13 +90,13 @@ func newSim(seed uint64, with setup) *sim {
 	}
 	for i := range with.nodes {
 		node := &simNode{
-			name: fmt.Sprintf("n%d", i), busy: map[string]bool{}, heard: map[string]time.Duration{}, reach: map[string]Reach{},
+			name: fmt.Sprintf("n%d", i), busy: map[string]bool{}, heard: map[string]time.Duration{}, since: map[string]time.Duration{}, reach: map[string]Reach{},
 			rate:   0.9 + 0.2*s.rng.Float64(), // TTake/TSelf allows for 1.33 between two clocks
 			offset: time.Duration(s.rng.Int64N(int64(time.Hour))),
 		}
 		node.view = View{
 			Self: Owner{Node: node.name}, Peers: map[string]Peer{}, Claims: map[string]Claim{}, Policy: with.policy,
-			Handed: map[string]Instant{},
+			Handed: map[string]Instant{}, Contested: map[string]bool{},
 		}
 		s.nodes = append(s.nodes, node)
 		s.tick(node)
@@ -173,9 +174,16 @@ func (s *sim) step(n *simNode) {
 			delete(n.view.Handed, vip)
 		}
 	}
+	s.overhear(n)
 	decision := Decide(s.clock(n), s.timing, view)
-	n.view.Until, n.unconfirmed = decision.Until, decision.Unconfirmed
+	n.view.Until = decision.Until
 	n.hold, n.leaving = setOfNames(decision.Hold), setOfNames(decision.Leaving)
+	for _, vip := range decision.Hold {
+		if _, before := n.since[vip]; !before && !n.leaving[vip] {
+			n.since[vip] = s.now
+		}
+	}
+	maps.DeleteFunc(n.since, func(vip string, _ time.Duration) bool { return !n.hold[vip] || n.leaving[vip] })
 	if decision.Ask {
 		s.ask(n)
 	}
@@ -238,6 +246,24 @@ func (s *sim) listen(n *simNode) {
 		reach[other.name] = state
 	}
 	n.reach, n.view.Reach = reach, reach
+}
+
+// overhear takes in what other nodes of the LAN announce: for some seconds after they began, and every half minute.
+func (s *sim) overhear(n *simNode) {
+	const burst, refresh = 4400 * time.Millisecond, 30 * time.Second
+	if n.view.Failed <= n.view.Renewed {
+		clear(n.view.Contested)
+		return
+	}
+	for _, vip := range s.vips {
+		for _, other := range s.announcing(vip) {
+			if began, known := other.since[vip]; other != n && known && !other.down && !other.lanCut && !n.lanCut {
+				if age := s.now - began; age < burst || age%refresh < time.Second {
+					n.view.Contested[vip] = true
+				}
+			}
+		}
+	}
 }
 
 // ask asks the peers that a node reaches whether the API server answers them.

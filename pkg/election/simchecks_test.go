@@ -95,8 +95,8 @@ func TestBreakingTheProtocolIsNoticed(t *testing.T) {
 }
 
 // TestOverlapsAreBounded: with verdicts of the speakers' own network and the policy Hold two may announce one VIP where one of
-// them is cut off from the API server or from others: no longer than until its right ends, or it hears that a peer has an
-// answer. Two whose clients cannot be the same, as one is cut off from the LAN, do not count.
+// them is cut off from the API server or from others: no longer than until its right ends, it hears that a peer has an answer, or
+// it hears the other's announcements, which come every half minute at least. Two whose clients cannot be the same, as one is cut off from the LAN, do not count.
 func TestOverlapsAreBounded(t *testing.T) {
 	longest := time.Duration(0)
 	bounded := func(s *sim) func() error {

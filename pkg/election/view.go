@@ -174,7 +174,7 @@ type View struct {
 	Asked Instant
 	// Reach is what the speakers' network tells of peers, by node; nil without one.
 	Reach map[string]Reach
-	// Contested are the VIPs that somebody else announced while this node's right was not confirmed.
+	// Contested are the VIPs that somebody else announced while the API server did not answer this speaker.
 	Contested map[string]bool
 	// Handed are the VIPs that this node gave to others and keeps for a while, with when it asked for that last.
 	Handed map[string]Instant

@@ -61,7 +61,6 @@ type contested struct {
 	asking  bool              // a probe is under way, or due
 	again   time.Time         // when it is to be asked for again; zero: not by itself
 	lacking int               // free answers until it is believed to be free again
-	last    announce.Sighting // of any other host
 	rivals  map[string]*rival // the foreign hosts that were heard of lately, by hardware address
 }
 
@@ -264,7 +263,6 @@ func (c *conflicts) see(sighting announce.Sighting) {
 	if known == nil || known.binding.Interface != sighting.Interface {
 		return
 	}
-	known.last = sighting
 	if !known.free || !c.foreign(sighting.MAC) {
 		return // what keeps it from being bound comes from asking
 	}
@@ -275,18 +273,6 @@ func (c *conflicts) see(sighting announce.Sighting) {
 	if !sighting.Asking { // who asks is answered by the kernel, or by the announcer
 		c.config.Kernel.Announcer.Defend(known.binding)
 	}
-}
-
-// seen returns the last that was heard of another host that uses an address which this node holds, and whether that host is
-// foreign or one of the cluster's; the zero Time if nothing was.
-func (c *conflicts) seen(addr netip.Addr) (mac string, at time.Time, foreign bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	known := c.addresses[addr]
-	if known == nil || known.last.At.IsZero() {
-		return "", time.Time{}, false
-	}
-	return known.last.MAC, known.last.At, c.foreign(known.last.MAC)
 }
 
 // note remembers a foreign host, and tells of it if it is new. It reports whether there is news. The lock is held.

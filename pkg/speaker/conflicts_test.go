@@ -186,12 +186,6 @@ func TestAForeignHostThatClaimsAHeldVIPIsAnsweredAndToldOf(t *testing.T) {
 		l.admits(vip4, vip6)
 		l.kernel.announcer.Set(both)
 		l.see(sighting(vip4, peerMAC)) // the last announcement of the node that had it
-		if mac, _, foreign := l.seen(vip4); mac != peerMAC || foreign {
-			t.Errorf("seen %s, foreign %v", mac, foreign)
-		}
-		if _, at, _ := l.seen(vip6); !at.IsZero() {
-			t.Errorf("the other was seen at %v", at)
-		}
 		if text, _ := l.message(vip4); text != "" || len(l.kernel.announcer.Defended()) != 0 {
 			t.Errorf("a node of the cluster makes a conflict: %s", text)
 		}
@@ -201,9 +195,6 @@ func TestAForeignHostThatClaimsAHeldVIPIsAnsweredAndToldOf(t *testing.T) {
 		}
 		if n := len(l.kernel.announcer.Defended()); n != 50 { // how often is for the announcer to say
 			t.Errorf("defended %d times", n)
-		}
-		if mac, at, foreign := l.seen(vip4); mac != strangeMAC || !foreign || time.Since(at) != time.Second {
-			t.Errorf("seen %s, foreign %v, %s ago", mac, foreign, time.Since(at))
 		}
 		text, refused := l.message(vip4)
 		if refused || !strings.Contains(text, strangeMAC) || !strings.Contains(text, "defended") {

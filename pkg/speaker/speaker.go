@@ -154,7 +154,12 @@ func (s *Speaker) MayAnnounce(addr netip.Addr) bool {
 
 // Seen takes in another host that uses an address which this node announces or asks for: what the announcer in the kernel
 // tells. It does not block.
-func (s *Speaker) Seen(sighting announce.Sighting) { s.conflicts.see(sighting) }
+func (s *Speaker) Seen(sighting announce.Sighting) {
+	s.conflicts.see(sighting)
+	if !sighting.Asking {
+		s.elector.Contest(source.VIPName(sighting.Addr))
+	}
+}
 
 // right is how long the right to announce lasts from now on.
 func (s *Speaker) right() time.Duration { return s.elector.Until().Sub(election.BootTime()) }
