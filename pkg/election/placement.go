@@ -3,6 +3,7 @@ package election
 import (
 	"cmp"
 	"hash/fnv"
+	"maps"
 	"slices"
 )
 
@@ -66,6 +67,29 @@ func (p *placement) assign(vip VIP) []string {
 	node := order[first]
 	p.load[node]++
 	return slices.Insert(slices.Delete(order, first, first+1), 0, node)
+}
+
+// Order lists the living candidates of a VIP as they would claim it if its owner, as far as it has one, were gone now: what that
+// one owns besides is placed too, in the order of vips. Owners are nodes, by VIP.
+func Order(vips []VIP, owners map[string]string, alive map[string]bool, name string) []string {
+	gone := owners[name]
+	others := maps.Clone(alive)
+	delete(others, gone)
+	place := newPlacement(vips, others)
+	for _, vip := range vips {
+		if owner := owners[vip.Name]; others[owner] {
+			place.add(owner)
+		}
+	}
+	for _, vip := range vips {
+		if others[owners[vip.Name]] {
+			continue
+		}
+		if order := place.assign(vip); vip.Name == name {
+			return order
+		}
+	}
+	return nil
 }
 
 // ordered sorts nodes by their rendezvous score for a key, the highest first.
