@@ -19,6 +19,7 @@ import (
 
 	"github.com/fairlead/fairlead/pkg/api/v1alpha1"
 	"github.com/fairlead/fairlead/pkg/generated/informers/externalversions"
+	"github.com/fairlead/fairlead/pkg/plan"
 	"github.com/fairlead/fairlead/pkg/source"
 )
 
@@ -180,6 +181,14 @@ func matters(old, now any) bool {
 			before.Annotations[v1alpha1.AnnotationMoveTo] != now.Annotations[v1alpha1.AnnotationMoveTo] || (before.DeletionTimestamp == nil) != (now.DeletionTimestamp == nil)
 	}
 	return true
+}
+
+// Machine is what a Node says of a node; its speaker tells the interfaces, and what it is unfit for.
+func Machine(node *corev1.Node) plan.Machine {
+	return plan.Machine{
+		Name: node.Name, Labels: node.Labels, Ready: NodeReady(node), Cordoned: node.Spec.Unschedulable,
+		Addresses: NodeAddresses(node), PodNetworks: PodNetworks(node),
+	}
 }
 
 // NodeReady reports whether the node's kubelet says that it is ready.

@@ -42,10 +42,7 @@ func (s *Speaker) machines(status election.Status) []plan.Machine {
 	}
 	machines := make([]plan.Machine, 0, len(nodes))
 	for _, node := range nodes {
-		machine := plan.Machine{
-			Name: node.Name, Labels: node.Labels, Ready: kube.NodeReady(node), Cordoned: node.Spec.Unschedulable,
-			Addresses: kube.NodeAddresses(node), PodNetworks: kube.PodNetworks(node),
-		}
+		machine := kube.Machine(node)
 		if node.Name == s.config.Node {
 			machine.Interfaces, machine.Unfit = s.interfaces, s.unfit
 		} else if info, alive := status.Speakers[node.Name]; alive {
