@@ -17,7 +17,7 @@ var layers = [][]string{
 	{"pkg/plan", "pkg/pool", "pkg/source"},
 	{"pkg/generated", "pkg/convert"},
 	{"pkg/kube", "pkg/election", "pkg/gossip", "pkg/ipvs", "pkg/netif", "pkg/announce", "pkg/nft", "pkg/isolated", "pkg/host", "pkg/health"},
-	{"pkg/controller", "pkg/speaker"},
+	{"pkg/controller", "pkg/speaker", "pkg/why"},
 	{"cmd"},
 }
 
@@ -35,7 +35,7 @@ var owners = map[string][]string{
 }
 
 // pure packages compute: they touch neither the machine nor the API server.
-var pure = []string{"pkg/model", "pkg/plan", "pkg/pool", "pkg/source", "pkg/convert"}
+var pure = []string{"pkg/model", "pkg/plan", "pkg/pool", "pkg/source", "pkg/convert", "pkg/why"}
 
 var impure = []string{"os", "log", "net", "net/http", "os/exec", "syscall"}
 
