@@ -44,7 +44,12 @@ func convertCommand() *cobra.Command {
 		Short:   "Turns resources of MetalLB, kube-vip, PureLB, inwinSTACK or kube-keepalived-vip into Fairlead's",
 		Long:    convertLong,
 		Example: convertExample,
-		RunE:    runConvert,
+		RunE: func(cmd *cobra.Command, files []string) error {
+			if err := runConvert(cmd, files); err != nil {
+				return &ended{statusBad, err}
+			}
+			return nil
+		},
 
 		DisableFlagsInUseLine: true,
 	}

@@ -42,7 +42,7 @@ func TestConvert(t *testing.T) {
 		{name: "what cannot be read, after what can", in: pool + "---\na: [", failed: "document 2"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			cmd := command()
+			cmd := command(&connection{})
 			var out, notes bytes.Buffer
 			cmd.SetIn(strings.NewReader(tc.in))
 			cmd.SetOut(&out)
@@ -63,7 +63,7 @@ func TestConvert(t *testing.T) {
 }
 
 func TestHelpTeaches(t *testing.T) {
-	cmd := command()
+	cmd := command(&connection{})
 	var out bytes.Buffer
 	cmd.SetOut(&out)
 	cmd.SetArgs([]string{"convert", "--help"})
