@@ -17,7 +17,7 @@ func runs(t *testing.T) uint64 {
 	t.Helper()
 	text := os.Getenv("FAIRLEAD_SIM_RUNS")
 	if text == "" {
-		return 20
+		return 12
 	}
 	count, err := strconv.ParseUint(text, 10, 32)
 	if err != nil {
