@@ -53,17 +53,9 @@ func serve(ctx context.Context, config Config) error {
 			}
 		},
 	})
-	var membership *gossip.Gossip
-	if config.GossipPort > 0 {
-		membership, err = gossip.New(gossip.Config{
-			Node: config.Node, Port: config.GossipPort, Clock: func() time.Duration { return time.Duration(election.BootTime()) },
-			Address: func() netip.Addr { return agent.Address() }, Peers: func() map[string]netip.Addr { return agent.Peers() },
-			HasAPI: func(ctx context.Context) bool { return agent.HasAPI(ctx) }, Notify: func() { agent.Heard() },
-			Metrics: gossip.NewMetrics(registry),
-		})
-		if err != nil {
-			return err
-		}
+	membership, err := newGossip(config, registry, &agent)
+	if err != nil {
+		return err
 	}
 	agent, err = speaker.New(speaker.Config{
 		Node: config.Node, Namespace: config.Namespace, Clients: clients, LeaseClients: leaseClients, Recorder: recorder,
@@ -97,6 +89,19 @@ func serve(ctx context.Context, config Config) error {
 		})
 	}
 	return group.Wait()
+}
+
+// newGossip makes this node's membership, for an agent that there is by the time it runs; nil if it is turned off.
+func newGossip(config Config, registry prometheus.Registerer, agent **speaker.Speaker) (*gossip.Gossip, error) {
+	if config.GossipPort == 0 {
+		return nil, nil
+	}
+	return gossip.New(gossip.Config{
+		Node: config.Node, Port: config.GossipPort, Clock: func() time.Duration { return time.Duration(election.BootTime()) },
+		Address: func() netip.Addr { return (*agent).Address() }, Peers: func() map[string]netip.Addr { return (*agent).Peers() },
+		HasAPI: func(ctx context.Context) bool { return (*agent).HasAPI(ctx) }, Notify: func() { (*agent).Heard() },
+		Metrics: gossip.NewMetrics(registry),
+	})
 }
 
 // dialTimeout is longer than any renewal is worth waiting for.

@@ -54,3 +54,11 @@ func gossipAddresses(nodes []*corev1.Node, self string) map[string]netip.Addr {
 	}
 	return out
 }
+
+// ask asks the peers whether the API server answers them; nil without gossip.
+func (c Config) ask() func() {
+	if c.Gossip == nil {
+		return nil
+	}
+	return c.Gossip.Ask
+}

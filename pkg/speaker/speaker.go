@@ -9,7 +9,6 @@ package speaker
 import (
 	"context"
 	"fmt"
-	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -18,7 +17,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/klog/v2"
 
-	"github.com/fairlead/fairlead/pkg/announce"
 	"github.com/fairlead/fairlead/pkg/api/v1alpha1"
 	"github.com/fairlead/fairlead/pkg/election"
 	"github.com/fairlead/fairlead/pkg/gossip"
@@ -101,13 +99,6 @@ type Speaker struct {
 	ready             atomic.Bool
 }
 
-// lease is the set of addresses that this node holds and has not given to another.
-type lease struct {
-	bindings []model.Binding
-	leaving  []string
-	addrs    map[netip.Addr]bool
-}
-
 // New makes a Speaker. Nothing is sent or changed yet. The announcer in the kernel asks MayAnnounce, and tells Seen.
 func New(config Config) (*Speaker, error) {
 	s := &Speaker{config: config, ports: newNodeHealth(), kick: make(chan struct{}, 1)}
@@ -130,14 +121,6 @@ func New(config Config) (*Speaker, error) {
 	return s, nil
 }
 
-// ask asks the peers whether the API server answers them; nil without gossip.
-func (c Config) ask() func() {
-	if c.Gossip == nil {
-		return nil
-	}
-	return c.Gossip.Ask
-}
-
 // Notify asks for a look at everything soon. It does not block.
 func (s *Speaker) Notify() {
 	select {
@@ -145,24 +128,6 @@ func (s *Speaker) Notify() {
 	default:
 	}
 }
-
-// MayAnnounce reports whether this node has the right to announce an address at this moment.
-func (s *Speaker) MayAnnounce(addr netip.Addr) bool {
-	held := s.lease.Load()
-	return held != nil && held.addrs[addr] && s.right() > 0
-}
-
-// Seen takes in another host that uses an address which this node announces or asks for: what the announcer in the kernel
-// tells. It does not block.
-func (s *Speaker) Seen(sighting announce.Sighting) {
-	s.conflicts.see(sighting)
-	if !sighting.Asking {
-		s.elector.Contest(source.VIPName(sighting.Addr))
-	}
-}
-
-// right is how long the right to announce lasts from now on.
-func (s *Speaker) right() time.Duration { return s.elector.Until().Sub(election.BootTime()) }
 
 // Ready returns nil once this speaker takes part in the election with its datapath in place.
 func (s *Speaker) Ready() error {
@@ -319,23 +284,6 @@ func (s *Speaker) reconcile(ctx context.Context) error {
 	return err
 }
 
-// setHeld publishes to the announcer what this node holds, but for the VIPs that are leaving.
-func (s *Speaker) setHeld(bindings []model.Binding, leaving []string) {
-	if held := s.lease.Load(); held != nil && slices.Equal(held.bindings, bindings) && slices.Equal(held.leaving, leaving) {
-		return
-	}
-	addrs := make(map[netip.Addr]bool, len(bindings))
-	for _, binding := range bindings {
-		addrs[binding.Addr] = true
-	}
-	for _, name := range leaving {
-		if addr, err := source.ParseVIPName(name); err == nil {
-			delete(addrs, addr)
-		}
-	}
-	s.lease.Store(&lease{bindings: bindings, leaving: leaving, addrs: addrs})
-}
-
 func (s *Speaker) readInterfaces() error {
 	if !s.interfacesChanged.Swap(false) {
 		return nil
@@ -393,24 +341,4 @@ func (s *Speaker) takePart(outcome Outcome) {
 		s.elector.SetBound(names)
 	}
 	s.elector.SetInfo(election.Info{Interfaces: s.interfaces, Unfit: s.unfit})
-}
-
-// fence prolongs the lives of bound VIPs while this speaker lives and has the right.
-func (s *Speaker) fence(ctx context.Context) {
-	ticker := time.NewTicker(fenceEvery)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-		complete, err := s.datapath.Refresh()
-		if err != nil {
-			klog.FromContext(ctx).Error(err, "Cannot prolong the lifetime of VIPs")
-		}
-		if err != nil || !complete {
-			s.Notify()
-		}
-	}
 }
