@@ -214,3 +214,16 @@ func TestAnIPVSTableThatSomebodyEmptiedIsFilledAgain(t *testing.T) {
 		answers(t, s, "client", addr, 80)
 	}
 }
+
+// TestANodeCutFromTheLANLosesItsAddress: it renews its heartbeat as ever, but its clients and the other speakers do not hear it.
+func TestANodeCutFromTheLANLosesItsAddress(t *testing.T) {
+	s, ctx := connect(t)
+	pool(t, s)
+	addr := apart(t, s, "unheard")[0]
+	node, seen := strike(t, s, cluster.CutLAN, addr)
+	t.Logf("%s: longest time without an answer %.0f ms", addr, seen.LongestGapMS)
+	must(t, scenario.Until(within(ctx, t), func() error { return notBound(ctx, s, node, addr) }))
+	must(t, s.Fault(ctx, cluster.Heal, node))
+	must(t, scenario.Until(within(ctx, t), func() error { return oneHolder(ctx, s, addr) }))
+	answers(t, s, "client", addr, 80)
+}

@@ -8,9 +8,13 @@ import (
 	"testing"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
 	"github.com/fairlead/fairlead/e2e/cluster"
 	"github.com/fairlead/fairlead/e2e/scenario"
 	"github.com/fairlead/fairlead/pkg/election"
+	"github.com/fairlead/fairlead/pkg/source"
 )
 
 // outage is how long the API server is away: some times TTake, or what FAIRLEAD_OUTAGE says.
@@ -62,5 +66,44 @@ func TestAnOutageOfTheAPIServerMovesNothing(t *testing.T) {
 			t.Errorf("%s moved from %s to %s", addr, node, holder)
 		}
 		must(t, scenario.Until(within(ctx, t), func() error { return oneHolder(ctx, s, addr) }))
+	}
+}
+
+// TestABadNetworkMovesNothing: nodes that lose one packet in five and delay the others by up to 200 ms find each other alive.
+func TestABadNetworkMovesNothing(t *testing.T) {
+	s, ctx := connect(t)
+	pool(t, s)
+	held := map[netip.Addr]string{}
+	for _, addr := range web(t, s, "lossy", "n1", "n2") {
+		holder, err := s.Holder(within(ctx, t), addr, "")
+		must(t, err)
+		held[addr] = holder
+	}
+	transitions := func(addr netip.Addr) int32 {
+		lease, err := s.Core.CoordinationV1().Leases(scenario.SystemNamespace).Get(ctx, election.ClaimName(source.VIPName(addr)), metav1.GetOptions{})
+		must(t, err)
+		return ptr.Deref(lease.Spec.LeaseTransitions, 0)
+	}
+	before := map[netip.Addr]int32{}
+	for addr := range held {
+		before[addr] = transitions(addr)
+	}
+	nodes, err := s.Nodes(ctx)
+	must(t, err)
+	for _, node := range nodes {
+		_, err := s.Output(ctx, node, "tc", "qdisc", "add", "dev", "eth0", "root", "netem", "delay", "100ms", "100ms", "loss", "20%")
+		must(t, err)
+		t.Cleanup(func() {
+			_, err := s.Output(context.Background(), node, "tc", "qdisc", "del", "dev", "eth0", "root")
+			must(t, err)
+		})
+	}
+	time.Sleep(30 * time.Second)
+	for addr, node := range held {
+		holder, err := s.Holder(within(ctx, t), addr, "")
+		must(t, err)
+		if now := transitions(addr); holder != node || now != before[addr] {
+			t.Errorf("%s was on %s and is on %s; its claim changed hands %d times", addr, node, holder, now-before[addr])
+		}
 	}
 }
