@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -113,11 +114,11 @@ func (m *mover) move(ctx context.Context, name, node string) (err error) {
 	if err != nil {
 		return err
 	}
-	addr, from := vip.Spec.Address, vip.Status.Node
+	addr, from := vip.Spec.Address, cmp.Or(vip.Status.Node, m.cluster.Owner(name))
 	if err := m.cluster.Movable(vip, node); err != nil {
 		return &ended{statusBad, err}
 	}
-	if from == node {
+	if vip.Status.Node == node {
 		fmt.Fprintf(m.out, "%s is on %s already\n", addr, node)
 		return nil
 	}
