@@ -74,7 +74,8 @@ func (c *connection) readLeases(ctx context.Context, facts *why.Facts) error {
 	facts.Heartbeats, facts.Claims = map[string]election.Heartbeat{}, map[string]election.Holding{}
 	for i := range list.Items {
 		lease := &list.Items[i]
-		if vip, isClaim := strings.CutPrefix(lease.Name, election.ClaimName("")); isClaim && lease.Labels[election.LabelLease] == election.KindClaim {
+		kind := lease.Labels[election.LabelLease]
+		if vip, isClaim := strings.CutPrefix(lease.Name, election.ClaimName("")); isClaim && kind == election.KindClaim {
 			facts.Claims[vip] = election.ReadClaim(lease)
 		} else if node, isHeartbeat := strings.CutPrefix(lease.Name, election.HeartbeatName("")); isHeartbeat {
 			heartbeat, err := election.ReadHeartbeat(node, lease)
@@ -85,13 +86,15 @@ func (c *connection) readLeases(ctx context.Context, facts *why.Facts) error {
 		}
 	}
 	if len(facts.Heartbeats) == 0 {
-		facts.Unread = append(facts.Unread, fmt.Sprintf("no Lease of a speaker is in namespace %s: if Fairlead runs in another, name it by --system-namespace", c.system))
+		facts.Unread = append(facts.Unread, fmt.Sprintf("no Lease of a speaker is in namespace %s: "+
+			"if Fairlead runs in another, name it by --system-namespace", c.system))
 	}
 	return nil
 }
 
 func (c *connection) readSlices(ctx context.Context, facts *why.Facts) error {
-	list, err := c.clients.Core.DiscoveryV1().EndpointSlices(metav1.NamespaceAll).List(ctx, metav1.ListOptions{LabelSelector: discoveryv1.LabelServiceName})
+	all := c.clients.Core.DiscoveryV1().EndpointSlices(metav1.NamespaceAll)
+	list, err := all.List(ctx, metav1.ListOptions{LabelSelector: discoveryv1.LabelServiceName})
 	if err != nil {
 		return err
 	}

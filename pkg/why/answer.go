@@ -159,7 +159,8 @@ func (c *Cluster) summary(vip *v1alpha1.VIP) (healthy bool, text string) {
 	case node == "":
 		return false, addr + " does not answer: no node holds it."
 	case meta.IsStatusConditionFalse(vip.Status.Conditions, v1alpha1.VIPHeld) && conflict:
-		return false, fmt.Sprintf("%s does not answer: node %s has the claim and does not announce it, because another host uses the address.", addr, node)
+		return false, fmt.Sprintf("%s does not answer: node %s has the claim and does not announce it, "+
+			"because another host uses the address.", addr, node)
 	case vip.Status.Node == "":
 		return false, fmt.Sprintf("%s does not answer yet: node %s has the claim, and has not said that it announces it.", addr, node)
 	case conflict:

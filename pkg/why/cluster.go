@@ -54,6 +54,7 @@ func New(facts Facts) *Cluster {
 			c.alive[node] = true
 		}
 	}
+	endpoints := func(service types.NamespacedName) []*discoveryv1.EndpointSlice { return facts.Slices[service] }
 	machines := make([]plan.Machine, 0, len(facts.Nodes))
 	for _, node := range facts.Nodes {
 		machine := kube.Machine(node)
@@ -65,7 +66,7 @@ func New(facts Facts) *Cluster {
 	}
 	for _, vip := range facts.VIPs {
 		c.own(vip)
-		candidacy := plan.Candidates(vip, machines, func(service types.NamespacedName) []*discoveryv1.EndpointSlice { return facts.Slices[service] })
+		candidacy := plan.Candidates(vip, machines, endpoints)
 		c.candidates[vip.Name] = candidacy
 		c.vips = append(c.vips, election.VIP{Name: vip.Name, Candidates: candidacy.Nodes, Weights: candidacy.Weights})
 	}
