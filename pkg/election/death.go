@@ -7,7 +7,7 @@ import (
 
 // judge finds out whose speakers live.
 func (d *decider) judge() {
-	d.alive = map[string]bool{}
+	d.alive, d.able = map[string]bool{}, map[string]bool{}
 	d.leased = 1
 	reached := 1
 	for node, peer := range d.view.Peers {
@@ -21,7 +21,7 @@ func (d *decider) judge() {
 	}
 	d.majority = 2*reached > d.leased
 	if !d.view.Ending {
-		d.alive[d.view.Self.Node] = true
+		d.alive[d.view.Self.Node], d.able[d.view.Self.Node] = true, true
 	}
 	for node, peer := range d.view.Peers {
 		if peer.Epoch == "" || peer.Version == "" {
@@ -29,6 +29,9 @@ func (d *decider) judge() {
 		}
 		if death, _ := d.death(peer); d.now < death {
 			d.alive[node] = true
+			if peer.Grace == 0 {
+				d.able[node] = true
+			}
 			d.wakeAt(death)
 		}
 	}

@@ -31,6 +31,7 @@ type decider struct {
 	leased   int                // how many speakers have a heartbeat that is not too old, this one among them
 	majority bool               // this speaker reaches more than half of them
 	alive    map[string]bool    // nodes whose speakers live, this one among them
+	able     map[string]bool    // those of them that are at work: the others are waited for while they restart
 	leaving  map[string]bool    // VIPs of this node that another one is to have
 	out      Decision
 	wake     Instant
@@ -131,9 +132,9 @@ func (d *decider) revokeTheDead() {
 	slices.SortFunc(d.out.Revoke, func(a, b Revocation) int { return cmp.Compare(a.Node, b.Node) })
 }
 
-// rank is this node's place among the living ones in the order for a key.
+// rank is this node's place among those at work in the order for a key.
 func (d *decider) rank(key string) int {
-	return slices.Index(ordered(key, slices.Collect(maps.Keys(d.alive))), d.view.Self.Node)
+	return slices.Index(ordered(key, slices.Collect(maps.Keys(d.able))), d.view.Self.Node)
 }
 
 // place gives the VIPs of this node that another should have to that one, and claims those that nobody owns and that are
@@ -143,7 +144,7 @@ func (d *decider) place() {
 	if !d.view.Registered {
 		return
 	}
-	place := newPlacement(d.view.VIPs, d.alive)
+	place := newPlacement(d.view.VIPs, d.able)
 	var free, leaving []VIP
 	for _, vip := range d.view.VIPs {
 		owner, owned := d.ownerOf(vip.Name)

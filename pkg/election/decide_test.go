@@ -112,6 +112,52 @@ func TestDecide(t *testing.T) {
 			change: func(v *View) { v.VIPs[0].MoveTo = "b"; v.VIPs[0].Candidates = []string{"a", "c"} },
 			want:   outcome{Hold: "[10.0.0.1]"},
 		},
+		"nor to one whose speaker is being replaced": {
+			change: func(v *View) { v.VIPs[0].MoveTo = "b"; v.Peers["b"] = restarts(v.Peers["b"]) },
+			want:   outcome{Hold: "[10.0.0.1]"},
+		},
+		"one that is being replaced is waited for": {
+			change: func(v *View) { v.Peers["b"] = stale(restarts(v.Peers["b"]), 80*second) },
+			want:   outcome{Hold: "[10.0.0.1]"},
+		},
+		"as long as its machine refuses connections": {
+			change: func(v *View) {
+				v.Peers["b"] = restarts(v.Peers["b"])
+				v.Reach = map[string]Reach{"b": {Dead: 99 * second, Refused: true}, "c": {Alive: true}}
+			},
+			want: outcome{Hold: "[10.0.0.1]"},
+		},
+		"and not when that is silent": {
+			change: func(v *View) {
+				v.Peers["b"] = restarts(v.Peers["b"])
+				v.Reach = map[string]Reach{"b": {Dead: 99 * second}, "c": {Alive: true}}
+			},
+			want: outcome{Hold: "[10.0.0.1]", Revoke: "[b 20]"},
+		},
+		"one that answers nobody is revoked at once by a speaker that reaches most": {
+			change: func(v *View) { v.Reach = map[string]Reach{"b": {Dead: 99 * second}, "c": {Alive: true}} },
+			want:   outcome{Hold: "[10.0.0.1]", Revoke: "[b 20]"},
+		},
+		"by one that does not, when its heartbeat is late as well": {
+			change: func(v *View) { v.Reach = map[string]Reach{"b": {Dead: 99 * second}, "c": {}} },
+			want:   outcome{Hold: "[10.0.0.1]"},
+		},
+		"which it is after LateAfter": {
+			change: func(v *View) {
+				v.Reach = map[string]Reach{"b": {Dead: 99 * second}, "c": {}}
+				v.Peers["b"] = stale(v.Peers["b"], 98*second)
+			},
+			want: outcome{Hold: "[10.0.0.1]", Revoke: "[b 20]"},
+		},
+		"a verdict says nothing of an incarnation that began later": {
+			change: func(v *View) {
+				peer := v.Peers["b"]
+				peer.EpochSeen = 99*second + second/2
+				v.Peers["b"] = peer
+				v.Reach = map[string]Reach{"b": {Dead: 99 * second}, "c": {Alive: true}}
+			},
+			want: outcome{Hold: "[10.0.0.1]"},
+		},
 		"a speaker that ends hands over all": {
 			change: func(v *View) { v.Ending = true; delete(v.Peers, "c") },
 			want:   outcome{Hold: "[10.0.0.1]", Leaving: "[10.0.0.1]", Hand: "[10.0.0.1 to b/1]"},
@@ -159,6 +205,8 @@ func given(moves []Move) string {
 	}
 	return list(out)
 }
+
+func restarts(p Peer) Peer { p.Grace = 30 * time.Second; return p }
 
 func stale(p Peer, seen Instant) Peer { p.VersionSeen = seen; return p }
 
