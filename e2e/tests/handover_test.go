@@ -27,7 +27,7 @@ func moveAway(t testing.TB, s *scenario.Scenario, addr netip.Addr) (from, to str
 // reset is what the probe calls a connection that broke after it was made.
 const reset = "read: connection reset by peer"
 
-// TestPlannedMovesFailNoConnection: a client connects every 10 ms while the address moves to another node for every reason that
+// TestPlannedMovesFailNoConnection: a client connects every 20 ms while the address moves to another node for every reason that
 // people give.
 func TestPlannedMovesFailNoConnection(t *testing.T) {
 	s, ctx := connect(t)
@@ -69,7 +69,7 @@ func TestPlannedMovesFailNoConnection(t *testing.T) {
 				ctx := within(ctx, t)
 				node, err := s.Holder(ctx, addr, "")
 				must(t, err)
-				probe, err := s.Probe(ctx, "client", cluster.ProbeOptions{Every: 10 * time.Millisecond, Timeout: 5 * time.Second}, scenario.URL(addr, 80))
+				probe, err := s.Probe(ctx, "client", cluster.ProbeOptions{Every: 20 * time.Millisecond, Timeout: 10 * time.Second}, scenario.URL(addr, 80))
 				must(t, err)
 				must(t, scenario.Until(ctx, func() error { return up(probe) }))
 				must(t, move.begin(ctx, addr, node))
@@ -106,7 +106,7 @@ func TestAReplacedSpeakerLeavesNoGap(t *testing.T) {
 		must(t, err)
 		urls = append(urls, scenario.URL(addr, 80))
 	}
-	probe, err := s.Probe(ctx, "client", cluster.ProbeOptions{Every: 50 * time.Millisecond, Timeout: 5 * time.Second}, urls...)
+	probe, err := s.Probe(ctx, "client", cluster.ProbeOptions{Every: 50 * time.Millisecond, Timeout: 10 * time.Second}, urls...)
 	must(t, err)
 	must(t, scenario.Until(within(ctx, t), func() error { return up(probe) }))
 	for _, node := range nodes {

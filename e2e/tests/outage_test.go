@@ -44,7 +44,7 @@ func TestAnOutageOfTheAPIServerMovesNothing(t *testing.T) {
 		held[addr] = holder
 		urls = append(urls, scenario.URL(addr, 80))
 	}
-	probe, err := s.Probe(ctx, "client", cluster.ProbeOptions{Every: 50 * time.Millisecond, Timeout: 5 * time.Second}, urls...)
+	probe, err := s.Probe(ctx, "client", cluster.ProbeOptions{Every: 50 * time.Millisecond, Timeout: 10 * time.Second}, urls...)
 	must(t, err)
 	must(t, scenario.Until(within(ctx, t), func() error { return up(probe) }))
 	must(t, s.Fault(ctx, cluster.APIDown, ""))
