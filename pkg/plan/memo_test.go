@@ -292,3 +292,19 @@ func TestAPlannerPlansOnlyWhatChanged(t *testing.T) {
 func name(parts ...*Part) string {
 	return parts[slices.IndexFunc(parts, func(p *Part) bool { return p != nil })].VIP
 }
+
+// TestAPlannerWithoutVIPsSeesOtherMachines: the last VIP goes and a node changes at the same time, which made a speaker panic.
+func TestAPlannerWithoutVIPsSeesOtherMachines(t *testing.T) {
+	h := newHistory(1)
+	var planner Planner
+	h.VIPs = []*v1alpha1.VIP{h.randomVIP(0)}
+	planner.Node(h.Snapshot)
+	h.VIPs = nil
+	h.Machines = append([]Machine(nil), h.Machines[:2]...)
+	for range 2 {
+		if result := planner.Node(h.Snapshot); len(result.State.Servers) != 0 || len(result.Parts) != 0 {
+			t.Errorf("planned %+v without VIPs", result.State)
+		}
+		h.Machines = append([]Machine(nil), h.Machines[:1]...)
+	}
+}
