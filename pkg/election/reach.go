@@ -47,12 +47,19 @@ func (e *Elector) answered(started Instant) {
 	}
 }
 
-// Contest tells that somebody else announces a VIP: if the API server does not answer this speaker, it may be the next holder.
-func (e *Elector) Contest(vip string) {
+// Announced tells that somebody else announces a VIP. If the API server does not answer this speaker, that may be the next
+// holder. And if this node gave it away HandLeast ago or more, every neighbour has heard that by now: who asked this node
+// for it again after an announcement would be left without an answer until the next.
+func (e *Elector) Announced(vip string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.view.Failed > e.view.Renewed && !e.view.Contested[vip] {
 		e.view.Contested[vip] = true
+		e.wakeUp()
+	}
+	asked, given := e.view.Handed[vip]
+	if given && e.view.Claims[vip].Owner != e.view.Self && e.config.Clock() >= asked.Add(e.config.Timing.HandLeast) {
+		delete(e.view.Handed, vip)
 		e.wakeUp()
 	}
 }

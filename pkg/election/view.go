@@ -53,9 +53,10 @@ type Timing struct {
 	LateAfter time.Duration
 	// AskEvery is how often a speaker that the API server does not answer asks the others whether it answers them.
 	AskEvery time.Duration
-	// HandLimit is how long one that handed a VIP over keeps it: until the other has announced it several times, because a
-	// neighbour that just learnt an address does not heed the first (see package announce).
-	HandLimit time.Duration
+	// HandLeast is how long one that handed a VIP over keeps it at least: until the other has announced it several times,
+	// because a neighbour that just learnt an address does not heed the first (see package announce). It lets go when it hears
+	// the next announcement, or after HandLimit.
+	HandLeast, HandLimit time.Duration
 	// RestartGrace is how long the others wait for the next process of a speaker that said that it restarts.
 	RestartGrace time.Duration
 }
@@ -83,6 +84,7 @@ func DefaultTiming() Timing {
 		RevokeDelay:    200 * time.Millisecond,
 		LateAfter:      1600 * time.Millisecond, // a renewal may take 600 ms
 		AskEvery:       500 * time.Millisecond,
+		HandLeast:      2 * time.Second,
 		HandLimit:      5 * time.Second,
 		RestartGrace:   30 * time.Second, // a pod is replaced within that, its image pulled
 	}

@@ -48,6 +48,10 @@ func (s *Speaker) part(ctx context.Context, stays bool) {
 		return
 	}
 	logger := klog.FromContext(ctx)
+	// The write may take longer than the addresses live without a fence.
+	if err := s.datapath.Leave(withdrawTimeout); err != nil {
+		logger.Error(err, "Cannot prolong the lifetime of VIPs")
+	}
 	until, err := s.elector.Pause(ctx)
 	if err != nil {
 		logger.Error(err, "The others do not know that this speaker restarts; it withdraws")

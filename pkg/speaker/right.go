@@ -52,7 +52,7 @@ func (s *Speaker) setHeld(bindings []model.Binding, leaving []string) {
 func (s *Speaker) Seen(sighting announce.Sighting) {
 	s.conflicts.see(sighting)
 	if !sighting.Asking {
-		s.elector.Contest(source.VIPName(sighting.Addr))
+		s.elector.Announced(source.VIPName(sighting.Addr))
 	}
 }
 
