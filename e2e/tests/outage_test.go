@@ -37,7 +37,7 @@ func TestAnOutageOfTheAPIServerMovesNothing(t *testing.T) {
 	s, _ := connect(t)
 	pool(t, s)
 	addresses := slices.Concat(web(t, s, "away", "n1", "n2"), web(t, s, "gone", "n2", "n3"))
-	atBest(t, func() error { return loseAPI(t, s, addresses) })
+	flawless(t, func() error { return loseAPI(t, s, addresses) })
 }
 
 // loseAPI takes the API server away for a while.
@@ -76,7 +76,7 @@ func TestABadNetworkMovesNothing(t *testing.T) {
 	s, _ := connect(t)
 	pool(t, s)
 	addresses := web(t, s, "lossy", "n1", "n2")
-	atBest(t, func() error { return spoilNetwork(t, s, addresses) })
+	flawless(t, func() error { return spoilNetwork(t, s, addresses) })
 }
 
 // spoilNetwork loses and delays packets between nodes for a while.
