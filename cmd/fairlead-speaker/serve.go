@@ -44,15 +44,7 @@ func serve(ctx context.Context, config Config) error {
 	defer recorder.Close()
 
 	var agent *speaker.Speaker
-	announcer := announce.New(announce.Config{
-		Allowed: func(addr netip.Addr) bool { return agent.MayAnnounce(addr) },
-		Seen:    func(sighting announce.Sighting) { agent.Seen(sighting) },
-		OnError: func(binding model.Binding, err error) {
-			if err != nil {
-				logger.Error(err, "Cannot announce", "vip", binding.Addr, "interface", binding.Interface)
-			}
-		},
-	})
+	announcer := newAnnouncer(logger, &agent)
 	membership, err := newGossip(config, registry, &agent)
 	if err != nil {
 		return err
@@ -89,6 +81,19 @@ func serve(ctx context.Context, config Config) error {
 		})
 	}
 	return group.Wait()
+}
+
+// newAnnouncer makes the announcer of an agent that there is by the time it is told to announce anything.
+func newAnnouncer(logger klog.Logger, agent **speaker.Speaker) *announce.Announcer {
+	return announce.New(announce.Config{
+		Allowed: func(addr netip.Addr) bool { return (*agent).MayAnnounce(addr) },
+		Seen:    func(sighting announce.Sighting) { (*agent).Seen(sighting) },
+		OnError: func(binding model.Binding, err error) {
+			if err != nil {
+				logger.Error(err, "Cannot announce", "vip", binding.Addr, "interface", binding.Interface)
+			}
+		},
+	})
 }
 
 // newGossip makes this node's membership, for an agent that there is by the time it runs; nil if it is turned off.

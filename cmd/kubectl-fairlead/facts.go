@@ -21,6 +21,19 @@ import (
 	"github.com/fairlead/fairlead/pkg/why"
 )
 
+// ask connects and reads what there is to know, with the names of the VIPs that an argument means.
+func (c *connection) ask(ctx context.Context, arg string) (why.Facts, []string, error) {
+	if err := c.connect(); err != nil {
+		return why.Facts{}, nil, err
+	}
+	facts, err := c.facts(ctx)
+	if err != nil {
+		return why.Facts{}, nil, err
+	}
+	names, err := c.find(ctx, facts, arg)
+	return facts, names, err
+}
+
 // facts reads what there is to know. Only VIPs are needed: what else the user may not read is noted.
 func (c *connection) facts(ctx context.Context) (why.Facts, error) {
 	facts := why.Facts{Events: map[string][]corev1.Event{}}

@@ -64,14 +64,7 @@ func interruptible(cmd *cobra.Command, run func(ctx context.Context) error) erro
 }
 
 func runMove(ctx context.Context, out io.Writer, to *connection, arg, node string, timeout time.Duration) error {
-	if err := to.connect(); err != nil {
-		return err
-	}
-	facts, err := to.facts(ctx)
-	if err != nil {
-		return err
-	}
-	names, err := to.find(ctx, facts, arg)
+	facts, names, err := to.ask(ctx, arg)
 	if err != nil {
 		return err
 	}

@@ -49,14 +49,7 @@ func whyCommand(to *connection) *cobra.Command {
 
 func runWhy(cmd *cobra.Command, to *connection, arg, output string) error {
 	ctx := cmd.Context()
-	if err := to.connect(); err != nil {
-		return err
-	}
-	facts, err := to.facts(ctx)
-	if err != nil {
-		return err
-	}
-	names, err := to.find(ctx, facts, arg)
+	facts, names, err := to.ask(ctx, arg)
 	if err != nil {
 		return err
 	}

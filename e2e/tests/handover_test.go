@@ -112,32 +112,56 @@ func TestAReplacedSpeakerLeavesNoGap(t *testing.T) {
 func replaceAll(t *testing.T, s *scenario.Scenario, nodes []string, addresses []netip.Addr) (failed error) {
 	t.Helper()
 	ctx := t.Context()
-	held := map[netip.Addr]string{}
-	var urls []string
-	for _, addr := range addresses {
-		holder, err := s.Holder(within(ctx, t), addr, "")
-		must(t, err)
-		held[addr] = holder
-		urls = append(urls, scenario.URL(addr, 80))
-	}
-	probe, err := s.Probe(ctx, "client", cluster.ProbeOptions{Every: 50 * time.Millisecond, Timeout: 10 * time.Second}, urls...)
-	must(t, err)
-	must(t, scenario.Until(within(ctx, t), func() error { return up(probe) }))
+	w := keepAsking(t, s, addresses)
 	for _, node := range nodes {
 		must(t, s.Fault(ctx, cluster.StopSpeaker, node))
 		time.Sleep(6 * time.Second) // longer than others wait for one that does not say that it restarts
 		must(t, s.Fault(ctx, cluster.StartSpeaker, node))
 		time.Sleep(3 * time.Second)
 	}
-	summaries, err := probe.Stop()
+	return w.flaws()
+}
+
+// watched are addresses that a client asks all the time, with the nodes that held them in the beginning.
+type watched struct {
+	*testing.T
+	*scenario.Scenario
+	held  map[netip.Addr]string
+	probe *cluster.Probe
+}
+
+// keepAsking begins a watch of addresses that answer.
+func keepAsking(t *testing.T, s *scenario.Scenario, addresses []netip.Addr) *watched {
+	t.Helper()
+	ctx := t.Context()
+	w := &watched{T: t, Scenario: s, held: map[netip.Addr]string{}}
+	var urls []string
+	for _, addr := range addresses {
+		answers(t, s, "client", addr, 80)
+		holder, err := s.Holder(within(ctx, t), addr, "")
+		must(t, err)
+		w.held[addr] = holder
+		urls = append(urls, scenario.URL(addr, 80))
+	}
+	var err error
+	w.probe, err = s.Probe(ctx, "client", cluster.ProbeOptions{Every: 50 * time.Millisecond, Timeout: 10 * time.Second}, urls...)
 	must(t, err)
+	must(t, scenario.Until(within(ctx, t), func() error { return up(w.probe) }))
+	return w
+}
+
+// flaws ends the watch and returns nil if no request failed and every address is where it was.
+func (w *watched) flaws() (failed error) {
+	w.Helper()
+	summaries, err := w.probe.Stop()
+	must(w.T, err)
 	for _, seen := range summaries {
-		t.Logf("%s: longest time without an answer %.0f ms, %d of %d requests failed", seen.URL, seen.LongestGapMS, seen.Failed, seen.Sent)
+		w.Logf("%s: longest time without an answer %.0f ms, %d of %d requests failed", seen.URL, seen.LongestGapMS, seen.Failed, seen.Sent)
 		if seen.Failed > 0 {
 			failed = errors.Join(failed, fmt.Errorf("%s: %d of %d requests failed: %v", seen.URL, seen.Failed, seen.Sent, seen.Why))
 		}
 	}
-	return errors.Join(failed, stillHeld(t, s, held))
+	return errors.Join(failed, stillHeld(w.T, w.Scenario, w.held))
 }
 
 // stillHeld returns nil if addresses are on the nodes that they were on, and on no others.

@@ -85,7 +85,7 @@ func (d *decider) hold() {
 		return
 	}
 	for _, vip := range d.view.VIPs {
-		handed := d.handed(vip) || slices.ContainsFunc(d.out.Hand, func(m Move) bool { return m.VIP == vip.Name })
+		handed := d.handed(vip) || d.leaving[vip.Name] && d.confirmed() // from the moment on in which it is asked away
 		if handed || d.mine(vip.Name) && d.keeps(vip) {
 			d.out.Hold = append(d.out.Hold, vip.Name)
 		}

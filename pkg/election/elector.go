@@ -74,8 +74,6 @@ type Status struct {
 	Hold    []string
 	Leaving []string
 	Until   Instant
-	// Unconfirmed says that the API server does not answer and the policy Hold keeps the VIPs.
-	Unconfirmed bool
 	// Settled is true once this speaker took part: until then Hold is empty for want of knowledge.
 	Settled bool
 	// Speakers are the infos of all living speakers by node, this one's too.
@@ -261,9 +259,8 @@ func (e *Elector) wakeUp() {
 
 // setHold stores what Decide allows and tells the speaker if it changed. It is called with the lock held.
 func (e *Elector) setHold(decision Decision) {
-	changed := !slices.Equal(e.status.Hold, decision.Hold) || !slices.Equal(e.status.Leaving, decision.Leaving) ||
-		e.status.Unconfirmed != decision.Unconfirmed
-	e.status.Hold, e.status.Leaving, e.status.Unconfirmed = decision.Hold, decision.Leaving, decision.Unconfirmed
+	changed := !slices.Equal(e.status.Hold, decision.Hold) || !slices.Equal(e.status.Leaving, decision.Leaving)
+	e.status.Hold, e.status.Leaving = decision.Hold, decision.Leaving
 	e.status.Until, e.view.Until = decision.Until, decision.Until
 	if changed {
 		e.config.Notify()
