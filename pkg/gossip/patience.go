@@ -32,7 +32,7 @@ func newPatience(clock func() time.Duration) *patience {
 	return &patience{clock: clock, began: clock(), now: unknown}
 }
 
-// observe takes the time that an answer took, or that this process was late by.
+// observe takes the time that an answer took.
 func (p *patience) observe(took time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

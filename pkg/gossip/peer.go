@@ -18,10 +18,6 @@ const (
 	// silences is how many probes in a row must go unanswered until a machine that refused connections is held silent: on
 	// a bad network one may be.
 	silences = 3
-	// lates is how many probes in a row may be for nothing because this process was late: one that always is shall judge, too.
-	lates = 2
-	// lateEvery is the pause after one: this node is not to be made slower.
-	lateEvery = 50 * time.Millisecond
 )
 
 // peer is another node that was heard of. Gossip.mu is its lock.
@@ -102,19 +98,13 @@ func poke(kick chan struct{}) {
 
 // confirm probes a peer until it answers and memberlist holds it alive, too.
 func (s *session) confirm(p *peer) {
-	for late := 0; s.ctx.Err() == nil; {
+	for s.ctx.Err() == nil {
 		s.mu.Lock()
 		at, effort := p.at, p.effort(s.config.Clock())
 		s.mu.Unlock()
 		result := s.probe(p.name, at, effort)
 		if result != answered && result != refused && effort == gentle {
 			result = s.probe(p.name, at, thorough)
-		}
-		if late++; result != unclear {
-			late = 0
-		} else if late <= lates {
-			sleep(s.ctx, lateEvery)
-			continue
 		}
 		wait, done := s.settle(p, result)
 		if done {

@@ -13,11 +13,11 @@ import (
 // A probe sends questions close to each other and waits for one answer.
 const (
 	dialEach = 8 // pings: the first SYN may be lost as well, and TCP sends the next a second later
-	// lateAllowed is by how much this process may wake up late: one that is stopped, or has no processor, finds its time
-	// over with answers still unread.
-	lateAllowed = 100 * time.Millisecond
-	// listenEvery is how often that is looked at when all questions are sent.
+	// listenEvery is how often the time is looked at when all questions are sent.
 	listenEvery = 25 * time.Millisecond
+	// wakeful is the most that counts of the time between two looks: a process that was stopped, or had no processor, finds
+	// that the time is over with answers still unread.
+	wakeful = 2 * listenEvery
 	// stormsAtOnce bounds thorough probes: if many peers are in doubt it is more likely this node that is in trouble.
 	stormsAtOnce = 3
 )
@@ -46,22 +46,21 @@ const (
 	answered outcome = iota
 	refused          // the peer's kernel says that nobody listens on the port
 	silent
-	unclear // this process was too slow to tell, or is stopping
 )
 
-// probe asks a peer for a sign of life.
+// probe asks a peer for a sign of life. What it says when the session ends is of no use.
 func (s *session) probe(name string, at netip.AddrPort, effort effort) outcome {
 	if effort == thorough {
 		select {
 		case s.storms <- struct{}{}:
 			defer func() { <-s.storms }()
 		case <-s.ctx.Done():
-			return unclear
+			return silent
 		}
 	}
 	length := s.patience.length()
 	every := effort.every * (length / time.Millisecond) / (probeFor / time.Millisecond)
-	ctx, cancel := context.WithTimeout(s.ctx, length)
+	ctx, cancel := context.WithCancel(s.ctx)
 	d := dials{to: at, results: make(chan error, effort.pings)}
 	defer d.work.Wait()
 	defer cancel()
@@ -69,22 +68,14 @@ func (s *session) probe(name string, at netip.AddrPort, effort effort) outcome {
 	defer s.forget(q)
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
-	wake, late := s.config.Clock(), false
-	awake := func() {
-		now := s.config.Clock()
-		if slept := now - wake - every; slept > lateAllowed {
-			late = true
-			s.patience.observe(slept)
-		}
-		wake = now
-	}
-	for sent := 0; ; {
-		if sent < effort.pings {
+	sent, passed, looked := 0, time.Duration(0), s.config.Clock()
+	for sent < effort.pings || passed < length {
+		for ; sent < effort.pings && time.Duration(sent)*every <= passed; sent++ {
 			s.send(name, at, message{Kind: kindPing, Nonce: q.nonce})
 			if sent%dialEach == 0 {
 				d.dial(ctx)
 			}
-			if sent++; sent == effort.pings {
+			if sent == effort.pings-1 {
 				ticker.Reset(listenEvery)
 			}
 		}
@@ -98,12 +89,17 @@ func (s *session) probe(name string, at netip.AddrPort, effort effort) outcome {
 			d.listens = d.listens || err == nil
 		case <-ticker.C:
 		case <-ctx.Done():
-			if awake(); late || s.ctx.Err() != nil {
-				return unclear
-			}
 			return silent
 		}
-		awake()
+		now := s.config.Clock()
+		passed += min(now-looked, wakeful)
+		looked = now
+	}
+	select {
+	case <-q.answered:
+		return answered
+	default:
+		return silent
 	}
 }
 
