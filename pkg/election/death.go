@@ -20,6 +20,7 @@ func (d *decider) judge() {
 		}
 	}
 	d.majority = 2*reached > d.leased
+	d.remote = d.outOfReach()
 	if !d.view.Ending {
 		d.alive[d.view.Self.Node], d.able[d.view.Self.Node] = true, true
 	}
@@ -35,6 +36,23 @@ func (d *decider) judge() {
 			d.wakeAt(death)
 		}
 	}
+}
+
+// outOfReach are the nodes that should have no VIP as long as others can: those that this speaker does not reach, if it reaches most;
+// else it is this one itself that the others do not reach.
+func (d *decider) outOfReach() map[string]bool {
+	remote := map[string]bool{}
+	for node, reach := range d.view.Reach {
+		if reach.Dead == 0 {
+			continue
+		}
+		if d.majority {
+			remote[node] = true
+		} else {
+			remote[d.view.Self.Node] = true
+		}
+	}
+	return remote
 }
 
 // expiry is when a peer counts as dead if its heartbeat does not change. A peer that just claimed renews at the same time,

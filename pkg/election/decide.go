@@ -32,6 +32,7 @@ type decider struct {
 	majority bool               // this speaker reaches more than half of them
 	alive    map[string]bool    // nodes whose speakers live, this one among them
 	able     map[string]bool    // those of them that are at work: the others are waited for while they restart
+	remote   map[string]bool    // those that most others do not reach although their heartbeats tell that they live
 	leaving  map[string]bool    // VIPs of this node that another one is to have
 	out      Decision
 	wake     Instant
@@ -144,7 +145,7 @@ func (d *decider) place() {
 	if !d.view.Registered {
 		return
 	}
-	place := newPlacement(d.view.VIPs, d.able)
+	place := newPlacement(d.view.VIPs, d.able, d.remote)
 	var free, leaving []VIP
 	for _, vip := range d.view.VIPs {
 		owner, owned := d.ownerOf(vip.Name)
@@ -157,9 +158,6 @@ func (d *decider) place() {
 			d.out.Claim = append(d.out.Claim, Move{VIP: vip.Name, To: d.view.Self})
 		case owned:
 			place.add(owner)
-		case owner == d.view.Self.Node && !d.mustLeave(vip):
-			place.add(owner)
-			d.out.Claim = append(d.out.Claim, Move{VIP: vip.Name, To: d.view.Self, Reason: "it held it before"})
 		default:
 			free = append(free, vip)
 		}
@@ -190,8 +188,7 @@ func (d *decider) ownerOf(vip string) (node string, owned bool) {
 	case "":
 		return "", false
 	case d.view.Self.Node:
-		// An earlier incarnation on this very node: its kernel state is this one's.
-		return owner.Node, owner.Epoch == d.view.Self.Epoch
+		return owner.Node, owner.Epoch == d.view.Self.Epoch // not that of an earlier incarnation
 	}
 	free := d.ownerGone(owner)
 	d.wakeAt(free)
@@ -226,6 +223,9 @@ func (d *decider) freeSince(vip VIP) Instant {
 		return vip.Seen
 	}
 	since := max(vip.Seen, claim.Seen)
+	if claim.Owner.Node == d.view.Self.Node {
+		since = max(since, d.view.Began)
+	}
 	if peer, known := d.view.Peers[claim.Owner.Node]; known && claim.Owner.Node != "" {
 		since = max(since, peer.EpochSeen)
 	}
@@ -237,8 +237,8 @@ func (d *decider) whyFree(vip string) string {
 	if owner.Node == "" {
 		return "nobody held it"
 	}
-	if reason := d.view.Peers[owner.Node].RevokedFor; reason != "" {
-		return reason
+	if peer := d.view.Peers[owner.Node]; peer.Revoked == owner.Epoch && peer.RevokedFor != "" {
+		return peer.RevokedFor
 	}
 	return fmt.Sprintf("node %s gave up its epoch %s", owner.Node, owner.Epoch)
 }

@@ -11,7 +11,7 @@ import (
 // wanted reports whether somebody wants a VIP of this node to be on another, which could have it.
 func (d *decider) wanted(vip VIP) bool {
 	return vip.MoveTo != "" && vip.MoveTo != d.view.Self.Node && slices.Contains(vip.Candidates, vip.MoveTo) &&
-		d.able[vip.MoveTo] && d.view.Peers[vip.MoveTo].Epoch != ""
+		d.able[vip.MoveTo] && !d.remote[vip.MoveTo] && d.view.Peers[vip.MoveTo].Epoch != ""
 }
 
 // hand gives a VIP of this node to the candidate that is next for it, if there is one.

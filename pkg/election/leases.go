@@ -104,7 +104,8 @@ func parseOwner(identity *string) Owner {
 	return Owner{Node: node, Epoch: epoch}
 }
 
-// heartbeat fills in a heartbeat Lease: what it had stays but for what the renewal says.
+// heartbeat fills in a heartbeat Lease: what it had stays but for what the renewal says. So does what its last revocation said:
+// the claims of the epoch that was revoked are free, whatever began since then.
 func heartbeat(lease *coordinationv1.Lease, owner Owner, info Info, lasts time.Duration, now metav1.MicroTime) {
 	lease.Name = HeartbeatName(owner.Node)
 	setLabel(lease, KindHeartbeat)
@@ -112,9 +113,6 @@ func heartbeat(lease *coordinationv1.Lease, owner Owner, info Info, lasts time.D
 		lease.Annotations = map[string]string{}
 	}
 	lease.Annotations[annotationSpeaker] = info.encode()
-	delete(lease.Annotations, annotationRevokedBy)
-	delete(lease.Annotations, annotationRevoked)
-	delete(lease.Annotations, AnnotationReason)
 	delete(lease.Annotations, annotationGrace)
 	seconds := int32(lasts / time.Second)
 	lease.Spec.LeaseDurationSeconds = &seconds

@@ -9,19 +9,20 @@ import (
 
 // placement spreads VIPs over living nodes by rendezvous hashing with bounded load: every VIP goes to the first node of its
 // own order that has not its share yet, so that equal nodes differ by one VIP at most. Preferred nodes come first in the order,
-// and while one of those with the most weight lives no other is chosen. All speakers that see the same compute
-// the same. See Mirrokni, Thorup, Zadimoghaddam: Consistent Hashing with Bounded Loads (2017).
+// and while one of those with the most weight lives no other is chosen; those that are out of reach come last whatever they
+// weigh. All speakers that see the same compute the same. See Mirrokni, Thorup, Zadimoghaddam: Consistent Hashing with Bounded Loads (2017).
 type placement struct {
-	alive map[string]bool
-	load  map[string]int
-	share int // of each node, rounded down: the remainder goes to the first that come
+	alive  map[string]bool
+	remote map[string]bool // those of them that are out of reach
+	load   map[string]int
+	share  int // of each node, rounded down: the remainder goes to the first that come
 }
 
-func newPlacement(vips []VIP, alive map[string]bool) *placement {
+func newPlacement(vips []VIP, alive, remote map[string]bool) *placement {
 	nodes := map[string]bool{}
 	for _, vip := range vips {
 		for _, node := range vip.Candidates {
-			if alive[node] {
+			if alive[node] && !remote[node] {
 				nodes[node] = true
 			}
 		}
@@ -30,7 +31,7 @@ func newPlacement(vips []VIP, alive map[string]bool) *placement {
 	if len(nodes) > 0 {
 		share = len(vips) / len(nodes)
 	}
-	return &placement{alive: alive, load: map[string]int{}, share: share}
+	return &placement{alive: alive, remote: remote, load: map[string]int{}, share: share}
 }
 
 // add counts a VIP that a node has already.
@@ -48,9 +49,18 @@ func (p *placement) assign(vip VIP) []string {
 		return nil
 	}
 	order := ordered(vip.Name, living)
-	slices.SortStableFunc(order, func(a, b string) int { return cmp.Compare(vip.Weights[b], vip.Weights[a]) })
+	prefer := func(a, b string) int {
+		if p.remote[a] != p.remote[b] {
+			if p.remote[a] {
+				return 1
+			}
+			return -1
+		}
+		return cmp.Compare(vip.Weights[b], vip.Weights[a])
+	}
+	slices.SortStableFunc(order, prefer)
 	most := order[:1] // those that are preferred alike
-	for len(most) < len(order) && vip.Weights[order[len(most)]] == vip.Weights[order[0]] {
+	for len(most) < len(order) && prefer(order[len(most)], order[0]) == 0 {
 		most = order[:len(most)+1]
 	}
 	below := func(limit int) int {
@@ -75,7 +85,7 @@ func Order(vips []VIP, owners map[string]string, alive map[string]bool, name str
 	gone := owners[name]
 	others := maps.Clone(alive)
 	delete(others, gone)
-	place := newPlacement(vips, others)
+	place := newPlacement(vips, others, nil)
 	for _, vip := range vips {
 		if owner := owners[vip.Name]; others[owner] {
 			place.add(owner)

@@ -124,6 +124,37 @@ func TestOverlapsAreBounded(t *testing.T) {
 	t.Logf("longest overlap %v", longest)
 }
 
+// TestNoVIPStaysOutOfReach: one whose node the others do not reach any more, although the API server does, goes to one that they do
+// reach, and does not go back as long as most are within reach.
+func TestNoVIPStaysOutOfReach(t *testing.T) {
+	reached := func(s *sim) func() error {
+		since := map[string]time.Duration{}
+		return func() error {
+			cut := 0
+			for _, n := range s.nodes {
+				if n.lanCut {
+					cut++
+				}
+			}
+			for _, vip := range s.vips {
+				nodes := s.announcing(vip)
+				if here := slices.ContainsFunc(nodes, func(n *simNode) bool { return !n.lanCut }); here || 2*(len(s.nodes)-cut) <= len(s.nodes) {
+					delete(since, vip)
+					continue
+				}
+				if _, before := since[vip]; !before {
+					since[vip] = s.now
+				}
+				if limit := s.timing.TTake; s.now > 7*time.Second && s.now-since[vip] > limit {
+					return fmt.Errorf("for more than %v %s is with %v only, out of reach", limit, vip, names(nodes))
+				}
+			}
+			return nil
+		}
+	}
+	playAll(t, setup{policy: Hold, gossip: true}, reached, allHeld, losesLAN, heals)
+}
+
 // TestAnOutageOfTheAPIServerMovesNothing: nothing else fails, and every VIP stays where it was, held by one node all the time.
 func TestAnOutageOfTheAPIServerMovesNothing(t *testing.T) {
 	still := func(s *sim) func() error {

@@ -36,6 +36,9 @@ func (s *sim) renew(n *simNode) {
 		if n.view.Failed > n.view.Renewed && started > n.view.Failed {
 			n.view.Resumed = s.clock(n)
 		}
+		if !n.view.Registered {
+			n.view.Began = s.clock(n)
+		}
 		n.view.Registered, n.view.Renewed = true, started
 		if s.setup.broken.countFromResponse {
 			n.view.Renewed = s.clock(n)
@@ -57,7 +60,7 @@ func (s *sim) write(n *simNode, key string, owner Owner, expected int, answered 
 		current := s.store[key]
 		ok := current.version == expected && !n.cut && !s.apiOut
 		if ok {
-			next := stored{owner: owner, version: current.version + 1, written: s.clock(n)}
+			next := stored{owner: owner, revoked: current.revoked, version: current.version + 1, written: s.clock(n)}
 			if owner.Epoch == "" {
 				next.revoked = current.owner.Epoch
 			}

@@ -99,7 +99,7 @@ type Owner struct {
 // Peer is a speaker as its heartbeat Lease shows it.
 type Peer struct {
 	Owner
-	// Revoked is the epoch that was revoked last, while no new one began.
+	// Revoked is the epoch that was revoked last, before a new one began.
 	Revoked string
 	// RevokedFor is why, as the one that did it said.
 	RevokedFor string
@@ -159,6 +159,8 @@ type View struct {
 	Self Owner
 	// Registered is false until this speaker has written its heartbeat.
 	Registered bool
+	// Began is when this speaker knew that its epoch had begun.
+	Began Instant
 	// Renewed is the start of the last renewal that succeeded.
 	Renewed Instant
 	// Attempted is the start of the last renewal, whatever became of it.
