@@ -116,10 +116,18 @@ const (
 	CutAPI FaultKind = "cut-api"
 	// CutLAN keeps a node from every other host of the LAN; it still reaches the API server.
 	CutLAN FaultKind = "cut-lan"
-	Heal   FaultKind = "heal"
+	// CutSending keeps what a node sends from every other host of the LAN, CutReceiving what they send from the node.
+	CutSending   FaultKind = "cut-sending"
+	CutReceiving FaultKind = "cut-receiving"
+	// CutCarrier pulls a node's cable: its interface loses the carrier, and the API server is out of reach, too.
+	CutCarrier FaultKind = "cut-carrier"
+	Heal       FaultKind = "heal"
 	// APIDown kills the API server, until APIUp. They have no target.
 	APIDown FaultKind = "api-down"
 	APIUp   FaultKind = "api-up"
+	// SlowStore makes each write of the API server take up to 2 s, until QuickStore. They have no target.
+	SlowStore  FaultKind = "slow-store"
+	QuickStore FaultKind = "quick-store"
 	// KillController kills the controller replica that leads, until StartController. They have no target.
 	KillController  FaultKind = "kill-controller"
 	StartController FaultKind = "start-controller"

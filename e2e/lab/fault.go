@@ -21,6 +21,9 @@ var nodeFaults = []struct {
 	{cluster.PowerOn, "Boot the node again, with its processes and pods"},
 	{cluster.CutAPI, "Drop what goes between the node and the API server"},
 	{cluster.CutLAN, "Keep the node from all hosts of the LAN, but not from the API server"},
+	{cluster.CutSending, "Keep what the node sends from all hosts of the LAN"},
+	{cluster.CutReceiving, "Keep what all hosts of the LAN send from the node"},
+	{cluster.CutCarrier, "Take the carrier of the node's interface away, and with it the API server"},
 	{cluster.Heal, "End every fault of the node"},
 }
 
@@ -30,6 +33,8 @@ var clusterFaults = []struct {
 }{
 	{cluster.APIDown, "Kill the API server"},
 	{cluster.APIUp, "Start the API server and wait until it is ready"},
+	{cluster.SlowStore, "Make every write of the API server take up to 2 s"},
+	{cluster.QuickStore, "End slow-store"},
 	{cluster.KillController, "Kill the controller replica that leads"},
 	{cluster.StartController, "Start the controller replicas that do not run"},
 }

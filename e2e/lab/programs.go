@@ -107,7 +107,7 @@ func loadCommand() *cobra.Command {
 		},
 	}
 	flags := command.Flags()
-	flags.StringVar(&measure, "measure", string(load.Connect), "connect, request, transfer or flow")
+	flags.StringVar(&measure, "measure", string(load.Connect), "connect, request, transfer, flow or hold")
 	flags.IntVar(&options.Connections, "connections", 8, "how many at once")
 	flags.DurationVar(&options.For, "for", time.Second, "how long each target is loaded in a round")
 	flags.IntVar(&options.Rounds, "rounds", 1, "how often all targets are loaded")

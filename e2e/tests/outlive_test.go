@@ -1,7 +1,6 @@
 package tests
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 
@@ -9,13 +8,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
-	"github.com/fairlead/fairlead/e2e/scenario"
 	"github.com/fairlead/fairlead/pkg/api/v1alpha1"
 )
 
 // TestConnectionsOutliveTheirHolder moves a VIP there and back under connections to nodes behind it.
 func TestConnectionsOutliveTheirHolder(t *testing.T) {
-	s, ctx := connect(t)
+	s, _ := connect(t)
 	serve(t, s, "n3", "tcp:9000")
 	for _, forwarding := range []v1alpha1.Forwarding{v1alpha1.ForwardMasquerade, v1alpha1.ForwardDirect, v1alpha1.ForwardTunnel} {
 		t.Run(string(forwarding), func(t *testing.T) {
@@ -30,10 +28,7 @@ func TestConnectionsOutliveTheirHolder(t *testing.T) {
 				svc.Spec.Ports = []corev1.ServicePort{{Name: "lines", Port: 9000, TargetPort: intstr.FromInt32(9000)}}
 			})
 			for _, addr := range addresses {
-				must(t, scenario.Until(within(ctx, t), func() error {
-					_, err := s.Output(ctx, "client", "bash", "-c", fmt.Sprintf("timeout 1 bash -c 'exec 3<>/dev/tcp/%s/9000; echo >&3; read <&3'", addr))
-					return err
-				}))
+				listens(t, s, addr)
 				var open []*conversation
 				for _, host := range []string{"client", "far", "client", "far"} {
 					c, _ := converse(t, s, host, addr, 9000)

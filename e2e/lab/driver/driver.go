@@ -16,6 +16,7 @@ import (
 
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/fairlead/fairlead/e2e/cluster"
 	"github.com/fairlead/fairlead/e2e/lab/agent"
 	"github.com/fairlead/fairlead/e2e/lab/control"
 	"github.com/fairlead/fairlead/e2e/lab/machine"
@@ -80,8 +81,10 @@ type Driver struct {
 	plane  *control.Plane
 	kube   kubernetes.Interface
 	// died is closed when the agent's side is lost.
-	died chan struct{}
-	api  *service
+	died      chan struct{}
+	etcd, api *service
+	// quicken ends what slows etcd down; nil while nothing does.
+	quicken func() error
 	// proxyBinary is the Kubernetes binary as nodes see it.
 	proxyBinary string
 
@@ -97,11 +100,12 @@ type Driver struct {
 
 // node is what the driver knows of a node.
 type node struct {
-	name           string
-	index          int
-	off            bool
-	cutAPI, cutLAN bool
-	services       []*service
+	name             string
+	index            int
+	off              bool
+	noAPI, noCarrier bool
+	cuts             map[cluster.FaultKind]bool // from the LAN
+	services         []*service
 }
 
 // Run sets a lab up, runs the command in it, removes the lab and returns the command's status.

@@ -12,7 +12,6 @@ import (
 
 	"github.com/fairlead/fairlead/e2e/cluster"
 	"github.com/fairlead/fairlead/e2e/lab/product"
-	"github.com/fairlead/fairlead/e2e/lab/topology"
 )
 
 // stopGrace is how long a process that is asked to stop may take, as a pod's default termination grace period.
@@ -28,6 +27,8 @@ func (d *Driver) fault(ctx context.Context, kind cluster.FaultKind, target strin
 	whole := map[cluster.FaultKind]func(context.Context) error{
 		cluster.APIDown:         func(context.Context) error { d.api.stop(syscall.SIGKILL, killGrace); return nil },
 		cluster.APIUp:           d.apiUp,
+		cluster.SlowStore:       d.slowStore,
+		cluster.QuickStore:      d.quickStore,
 		cluster.KillController:  d.killController,
 		cluster.StartController: func(context.Context) error { return start(d.controllers) },
 	}
@@ -47,7 +48,10 @@ func (d *Driver) fault(ctx context.Context, kind cluster.FaultKind, target strin
 		cluster.PowerOff:         d.powerOff,
 		cluster.PowerOn:          d.powerOn,
 		cluster.CutAPI:           d.cutAPI,
-		cluster.CutLAN:           d.cutLAN,
+		cluster.CutLAN:           d.cut(cluster.CutLAN),
+		cluster.CutSending:       d.cut(cluster.CutSending),
+		cluster.CutReceiving:     d.cut(cluster.CutReceiving),
+		cluster.CutCarrier:       d.cutCarrier,
 		cluster.Heal:             d.heal,
 	}[kind]
 	if !ok {
@@ -154,7 +158,7 @@ func (d *Driver) powerOff(ctx context.Context, n *node) error {
 	err = errors.Join(err, d.remote.Delete(ctx, n.name))
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	n.off, n.cutAPI = true, false
+	n.off, n.noAPI, n.noCarrier = true, false, false // they went with its kernel's state and its link
 	return err
 }
 
@@ -178,52 +182,4 @@ func (d *Driver) powerOn(ctx context.Context, n *node) error {
 		err = errors.Join(err, p.service.run())
 	}
 	return err
-}
-
-func (d *Driver) cutAPI(ctx context.Context, n *node) error {
-	if n.cutAPI {
-		return nil
-	}
-	if err := d.do(ctx, n.name, d.apiRules(), "nft", "-f", "-"); err != nil {
-		return err
-	}
-	n.cutAPI = true
-	return nil
-}
-
-func (d *Driver) cutLAN(ctx context.Context, n *node) error {
-	if n.cutLAN {
-		return nil
-	}
-	if err := d.cutPort(ctx, "add", n); err != nil {
-		return err
-	}
-	n.cutLAN = true
-	return nil
-}
-
-func (d *Driver) cutPort(ctx context.Context, verb string, n *node) error {
-	err := d.do(ctx, topology.Fabric, nil,
-		"nft", verb, "element", "bridge", "lab", "cut", fmt.Sprintf("{ %q }", topology.Port(n.name)))
-	return err
-}
-
-// heal undoes every fault of a node.
-func (d *Driver) heal(ctx context.Context, n *node) error {
-	if n.cutLAN {
-		if err := d.cutPort(ctx, "delete", n); err != nil {
-			return err
-		}
-		n.cutLAN = false
-	}
-	if n.off {
-		return d.powerOn(ctx, n)
-	}
-	if n.cutAPI {
-		if err := d.do(ctx, n.name, nil, "nft", "delete", "table", "inet", "lab"); err != nil {
-			return err
-		}
-		n.cutAPI = false
-	}
-	return start(n.services)
 }

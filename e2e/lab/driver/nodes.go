@@ -3,7 +3,6 @@ package driver
 import (
 	"context"
 	"fmt"
-	"io"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -69,35 +68,4 @@ func (d *Driver) addNode(ctx context.Context, i int) error {
 		rules.String() + "\t}\n}\n"
 	err := d.do(ctx, topology.Node(i), strings.NewReader(script), "nft", "-f", "-")
 	return err
-}
-
-// lanRules are the fabric's: what enters or leaves a cut port by the bridge is dropped, what the fabric itself sends and
-// receives there (the way to the API server) is not.
-func lanRules() io.Reader {
-	return strings.NewReader(`table bridge lab {
-	set cut { type ifname; }
-	chain forward {
-		type filter hook forward priority 0;
-		iifname @cut drop
-		oifname @cut drop
-	}
-}
-`)
-}
-
-// apiRules drop on a node what goes to the API server and comes from it.
-func (d *Driver) apiRules() io.Reader {
-	var in, out strings.Builder
-	for _, a := range topology.Addresses(d.config.Families.API()) {
-		family := "ip6"
-		if a.Is4() {
-			family = "ip"
-		}
-		fmt.Fprintf(&in, "\t\t%s saddr %s drop\n", family, a)
-		fmt.Fprintf(&out, "\t\t%s daddr %s drop\n", family, a)
-	}
-	chain := "\tchain %s {\n\t\ttype filter hook %s priority 0;\n%s\t}\n"
-	return strings.NewReader("table inet lab {\n" +
-		fmt.Sprintf(chain, "input", "input", in.String()) + fmt.Sprintf(chain, "output", "output", out.String()) +
-		fmt.Sprintf(chain, "forward", "forward", in.String()+out.String()) + "}\n")
 }

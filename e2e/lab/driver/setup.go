@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/fairlead/fairlead/e2e/cluster"
 	"github.com/fairlead/fairlead/e2e/lab/control"
 	"github.com/fairlead/fairlead/e2e/lab/guest"
 	"github.com/fairlead/fairlead/e2e/lab/machine"
@@ -116,7 +117,7 @@ func (d *Driver) setupFabric(ctx context.Context) error {
 			return fmt.Errorf("fabric: %w", err)
 		}
 		d.mu.Lock()
-		d.nodes = append(d.nodes, &node{name: topology.Node(i), index: i})
+		d.nodes = append(d.nodes, &node{name: topology.Node(i), index: i, cuts: map[cluster.FaultKind]bool{}})
 		d.mu.Unlock()
 	}
 	for _, host := range []machine.Host{f.ClientHost(), f.RouterHost(), f.FarHost()} {
@@ -139,10 +140,10 @@ func (d *Driver) setupControlPlane(ctx context.Context) error {
 	on := func(argv []string) machine.Command {
 		return machine.Command{Host: topology.ControlPlane, Argv: argv, Urgent: true}
 	}
-	if _, err := d.service("etcd", on(d.plane.Etcd())); err != nil {
+	var err error
+	if d.etcd, err = d.service("etcd", on(d.plane.Etcd())); err != nil {
 		return fmt.Errorf("etcd: %w", err)
 	}
-	var err error
 	if d.api, err = d.service("kube-apiserver", on(d.plane.APIServer())); err != nil {
 		return fmt.Errorf("kube-apiserver: %w", err)
 	}

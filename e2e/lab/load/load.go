@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"slices"
@@ -24,7 +25,7 @@ import (
 // Measure is what is done, again and again.
 type Measure string
 
-// The measures. Of package serve's protocols Connect and Request need a tcp server, Transfer a chargen server.
+// The measures. Of package serve's protocols Connect, Request and Hold need a tcp server, Transfer a chargen server.
 const (
 	// Connect makes a connection, awaits the server's line and resets it, so that no connection of an earlier round is left
 	// in anybody's tables for minutes.
@@ -36,11 +37,17 @@ const (
 	// Flow sends the first packets of connections to a port that nobody listens on and awaits their refusals: no program but
 	// this one has a part in it, so that of what is measured most is what kernels do with a new connection. It needs root.
 	Flow Measure = "flow"
+	// Hold is Request with a pause after each line, for connections that are to be open rather than busy. What failed are
+	// connections that broke.
+	Hold Measure = "hold"
 )
+
+// holdEvery is the pause of Hold.
+const holdEvery = time.Second
 
 // Limits of a load.
 const (
-	MaxConnections = 256
+	MaxConnections = 512
 	MaxTotal       = 10 * time.Minute
 	// patience is how long one operation may take.
 	patience = 5 * time.Second
@@ -62,7 +69,7 @@ type Result struct {
 	Done      int64   `json:"done"`
 	PerSecond float64 `json:"per_second"`
 	Failed    int     `json:"failed,omitempty"`
-	// P50US and P99US are of the time that one operation took, in microseconds; only of Connect and Request.
+	// P50US and P99US are of the time that one operation took, in microseconds; only of Connect, Request and Hold.
 	P50US float64 `json:"p50_us,omitempty"`
 	P99US float64 `json:"p99_us,omitempty"`
 }
@@ -70,8 +77,8 @@ type Result struct {
 // Validate says what is wrong with options and targets.
 func (o Options) Validate(targets []netip.AddrPort) error {
 	switch {
-	case !slices.Contains([]Measure{Connect, Request, Transfer, Flow}, o.Measure):
-		return fmt.Errorf("measure %q: want connect, request, transfer or flow", o.Measure)
+	case !slices.Contains([]Measure{Connect, Request, Transfer, Flow, Hold}, o.Measure):
+		return fmt.Errorf("measure %q: want connect, request, transfer, flow or hold", o.Measure)
 	case o.Connections < 1 || o.Connections > MaxConnections:
 		return fmt.Errorf("%d connections: want 1 to %d", o.Connections, MaxConnections)
 	case o.For <= 0 || o.Rounds < 1 || o.For*time.Duration(o.Rounds*len(targets)) > MaxTotal:
@@ -108,7 +115,8 @@ func Run(ctx context.Context, options Options, targets []netip.AddrPort, w io.Wr
 // worker is one connection at a time. Its operation returns what it did, in operations or bytes.
 type worker struct {
 	operation func() (int64, error)
-	again     bool // also after one that failed
+	again     bool          // also after one that failed
+	pause     time.Duration // after each
 	done      int64
 	took      []time.Duration
 	failed    int
@@ -125,6 +133,9 @@ func (o Options) load(ctx context.Context, target netip.AddrPort) (Result, error
 		}
 		defer end()
 		workers[i] = &worker{operation: operation, again: o.Measure == Connect}
+		if o.Measure == Hold {
+			workers[i].pause = holdEvery
+		}
 	}
 	start := time.Now()
 	until := start.Add(o.For)
@@ -137,6 +148,9 @@ func (o Options) load(ctx context.Context, target netip.AddrPort) (Result, error
 }
 
 func (w *worker) run(ctx context.Context, until time.Time) {
+	if w.pause > 0 {
+		time.Sleep(rand.N(w.pause)) // or all would send at once
+	}
 	for begin := time.Now(); begin.Before(until) && ctx.Err() == nil; {
 		done, err := w.operation()
 		now := time.Now()
@@ -149,7 +163,10 @@ func (w *worker) run(ctx context.Context, until time.Time) {
 			w.done += done
 			w.took = append(w.took, now.Sub(begin))
 		}
-		begin = now
+		if begin = now; w.pause > 0 {
+			time.Sleep(w.pause)
+			begin = time.Now()
+		}
 	}
 }
 
@@ -167,7 +184,7 @@ func (o Options) sumUp(target netip.AddrPort, elapsed time.Duration, workers []*
 		return out, errors.Join(append(failures, errors.New("nothing was done in "+elapsed.String()))...)
 	}
 	out.PerSecond = float64(out.Done) / elapsed.Seconds()
-	if o.Measure == Connect || o.Measure == Request {
+	if o.Measure == Connect || o.Measure == Request || o.Measure == Hold {
 		slices.Sort(took)
 		out.P50US, out.P99US = quantile(took, 50), quantile(took, 99)
 	}
