@@ -16,8 +16,11 @@ const (
 	// listenEvery is how often the time is looked at when all questions are sent.
 	listenEvery = 25 * time.Millisecond
 	// wakeful is the most that counts of the time between two looks: a process that was stopped, or had no processor, finds
-	// that the time is over with answers still unread.
-	wakeful = 2 * listenEvery
+	// that the time is over with answers still unread. Where processors are that scarce the peer may lack one, too: one that
+	// came later than lateAllowed begins again, but no more often than lates.
+	wakeful     = 2 * listenEvery
+	lateAllowed = 100 * time.Millisecond
+	lates       = 2
 	// stormsAtOnce bounds thorough probes: if many peers are in doubt it is more likely this node that is in trouble.
 	stormsAtOnce = 3
 )
@@ -61,14 +64,14 @@ func (s *session) probe(name string, at netip.AddrPort, effort effort) outcome {
 	length := s.patience.length()
 	every := effort.every * (length / time.Millisecond) / (probeFor / time.Millisecond)
 	ctx, cancel := context.WithCancel(s.ctx)
-	d := dials{to: at, results: make(chan error, effort.pings)}
+	d := dials{to: at, results: make(chan error, effort.pings*(1+lates))}
 	defer d.work.Wait()
 	defer cancel()
 	q := s.expect(name)
 	defer s.forget(q)
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
-	sent, passed, looked := 0, time.Duration(0), s.config.Clock()
+	sent, late, passed, looked := 0, 0, time.Duration(0), s.config.Clock()
 	for sent < effort.pings || passed < length {
 		for ; sent < effort.pings && time.Duration(sent)*every <= passed; sent++ {
 			s.send(name, at, message{Kind: kindPing, Nonce: q.nonce})
@@ -92,7 +95,11 @@ func (s *session) probe(name string, at netip.AddrPort, effort effort) outcome {
 			return silent
 		}
 		now := s.config.Clock()
-		passed += min(now-looked, wakeful)
+		if passed += min(now-looked, wakeful); now-looked > lateAllowed && late < lates {
+			sent, passed = 0, 0
+			late++
+			ticker.Reset(every)
+		}
 		looked = now
 	}
 	select {
