@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -79,6 +80,54 @@ func TestWhyTellsWhatIsSoAndMoveMoves(t *testing.T) {
 		says(ctx, t, "default/asked", "Moved:      from "+from+" to "+to+", ", "it was to move to "+to)
 		must(t, s.Maintain(ctx, maintained, false))
 	}
-	_, _, err = plugin(ctx, t, "rebalance", "--dry-run")
+}
+
+// TestRebalanceSpreadsWhatGathered: VIPs that one node took over stay there when the others are back, until somebody asks.
+func TestRebalanceSpreadsWhatGathered(t *testing.T) {
+	s, ctx := connect(t)
+	pool(t, s)
+	nodes, err := s.Nodes(ctx)
 	must(t, err)
+	for _, node := range nodes[1:] {
+		must(t, s.Maintain(ctx, node, true))
+		defer func() { must(t, s.Maintain(context.WithoutCancel(ctx), node, false)) }()
+	}
+	var addresses []netip.Addr
+	for _, name := range []string{"gathered-1", "gathered-2", "gathered-3"} {
+		addresses = append(addresses, web(t, s, name, nodes[0])...)
+	}
+	spread := func(want int) {
+		t.Helper()
+		held := map[string]int{}
+		for _, addr := range addresses {
+			answers(t, s, "client", addr, 80)
+			holder, err := s.Holder(within(ctx, t), addr, "")
+			must(t, err)
+			held[holder]++
+		}
+		for _, node := range nodes {
+			if held[node] != want && (node == nodes[0] || want < len(addresses)) {
+				t.Errorf("nodes hold %v VIPs, want %d on %s", held, want, node)
+			}
+		}
+	}
+	spread(len(addresses))
+	for _, node := range nodes[1:] {
+		must(t, s.Maintain(ctx, node, false))
+	}
+	must(t, scenario.Until(within(ctx, t), func() error { // until the plugin sees them as candidates again
+		out, _, err := plugin(ctx, t, "rebalance", "--dry-run")
+		if want := fmt.Sprintf("%d of %d VIPs are to move", len(addresses)-len(addresses)/len(nodes), len(addresses)); err == nil && !strings.Contains(out, want) {
+			err = fmt.Errorf("rebalance does not say %q", want)
+		}
+		return err
+	}))
+	spread(len(addresses)) // nobody moved them back
+	_, _, err = plugin(ctx, t, "rebalance")
+	must(t, err)
+	spread(len(addresses) / len(nodes))
+	out, _, err := plugin(ctx, t, "rebalance")
+	if err != nil || !strings.Contains(out, "spread evenly") {
+		t.Errorf("a second rebalance: %v", err)
+	}
 }
