@@ -99,7 +99,7 @@ bench-scale: setup
 .PHONY: soak
 soak:
 	FAIRLEAD_CHAOS_RUNS=500 $(GO) test -count=1 -timeout 60m -parallel 8 -run WhateverDies ./pkg/controller
-	FAIRLEAD_SIM_RUNS=2000 $(GO) test -count=1 -timeout 60m -run 'Right|Protocol|Bounded|MovesNothing|NoGap' -v ./pkg/election
+	FAIRLEAD_SIM_RUNS=2000 $(GO) test -count=1 -timeout 60m -run 'Right|Protocol|Bounded|MovesNothing|NoGap|OutOfReach' -v ./pkg/election
 	FAIRLEAD_STRICT=1 FAIRLEAD_OUTAGE=10m $(MAKE) test-e2e E2E_ARGS="-run 'PlannedMoves|AReplaced|AnOutage|ABadNetwork'"
 
 .PHONY: lint

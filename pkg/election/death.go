@@ -39,9 +39,13 @@ func (d *decider) judge() {
 }
 
 // outOfReach are the nodes that should have no VIP as long as others can: those that this speaker does not reach, if it reaches most;
-// else it is this one itself that the others do not reach.
+// else it is this one itself that the others do not reach. So it is if they just revoked it: they may know sooner.
 func (d *decider) outOfReach() map[string]bool {
 	remote := map[string]bool{}
+	if proven := d.view.Lost.Add(d.timing.TTake); d.view.Lost > 0 && d.now < proven {
+		remote[d.view.Self.Node] = true
+		d.wakeAt(proven)
+	}
 	for node, reach := range d.view.Reach {
 		if reach.Dead == 0 {
 			continue
@@ -70,10 +74,10 @@ func (d *decider) expiry(peer Peer) Instant {
 
 // death is when a peer counts as dead, by its heartbeat or because it answers nobody, and why.
 //
-// The second counts only for the incarnation that it was found of: one that began a new epoch since then reaches the API
-// server. It counts at once for a speaker that reaches more than half of all. Any other may be the one that is cut off, and
-// waits until the heartbeat of an owner is late as well. Of one that said that it restarts, it counts only once its machine
-// does not answer either.
+// The second counts at once for a speaker that reaches more than half of all. Any other may be the one that is cut off, and
+// waits until the heartbeat of an owner is late as well. It counts for the incarnation that it was found of: one that began a
+// new epoch since then reaches the API server, and gets what nobody else can have. Of one that said that it restarts, it
+// counts only once its machine does not answer either.
 func (d *decider) death(peer Peer) (Instant, string) {
 	expiry := d.expiry(peer)
 	silent := fmt.Sprintf("the heartbeat of node %s did not change for %v", peer.Node, expiry.Sub(max(peer.VersionSeen, d.view.Resumed)).Round(time.Second))

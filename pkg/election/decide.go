@@ -224,7 +224,7 @@ func (d *decider) freeSince(vip VIP) Instant {
 	}
 	since := max(vip.Seen, claim.Seen)
 	if claim.Owner.Node == d.view.Self.Node {
-		since = max(since, d.view.Began)
+		since = max(since, d.view.Lost)
 	}
 	if peer, known := d.view.Peers[claim.Owner.Node]; known && claim.Owner.Node != "" {
 		since = max(since, peer.EpochSeen)

@@ -54,6 +54,7 @@ func (e *Elector) deregister() {
 	e.view.Registered = false
 	e.view.Self.Epoch = ""
 	e.view.Attempted = 0
+	e.view.Lost = e.config.Clock()
 	e.config.Metrics.revoked()
 	e.setHold(Decision{})
 	e.wakeUp()

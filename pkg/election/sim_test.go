@@ -23,6 +23,7 @@ type sim struct {
 	vips   []string
 	apiOut bool
 	calm   time.Duration // from when on no fault strikes
+	struck time.Duration // when the last one did
 
 	takeovers int // claims that changed hands
 }
@@ -61,6 +62,7 @@ type simNode struct {
 	busy        map[string]bool
 	epochs      int
 	heard       map[string]time.Duration // when it last heard a peer over the speakers' network
+	verdicts    map[string]time.Duration // how long one has to be silent from then on
 	reach       map[string]Reach
 	hold        map[string]bool // what it has until the right ends
 	leaving     map[string]bool
@@ -90,7 +92,7 @@ func newSim(seed uint64, with setup) *sim {
 	}
 	for i := range with.nodes {
 		node := &simNode{
-			name: fmt.Sprintf("n%d", i), busy: map[string]bool{}, heard: map[string]time.Duration{}, since: map[string]time.Duration{}, reach: map[string]Reach{},
+			name: fmt.Sprintf("n%d", i), busy: map[string]bool{}, heard: map[string]time.Duration{}, verdicts: map[string]time.Duration{}, since: map[string]time.Duration{}, reach: map[string]Reach{},
 			rate:   0.9 + 0.2*s.rng.Float64(), // TTake/TSelf allows for 1.33 between two clocks
 			offset: time.Duration(s.rng.Int64N(int64(time.Hour))),
 		}
@@ -218,12 +220,11 @@ func setOfNames(names []string) map[string]bool {
 	return set
 }
 
-// listen takes in what the speakers' network tells a node: who is silent for verdictAfter is dead.
+// listen takes in what the speakers' network tells a node: who is silent for a while is dead, for some sooner than for others.
 func (s *sim) listen(n *simNode) {
 	if !s.setup.gossip {
 		return
 	}
-	const verdictAfter = 600 * time.Millisecond
 	reach := map[string]Reach{}
 	for _, other := range s.nodes {
 		if other == n {
@@ -231,13 +232,14 @@ func (s *sim) listen(n *simNode) {
 		}
 		if !other.down && !other.lanCut && !n.lanCut {
 			n.heard[other.name] = s.now
+			n.verdicts[other.name] = 400*time.Millisecond + time.Duration(s.rng.Int64N(int64(time.Second)))
 		}
 		heard, ever := n.heard[other.name]
 		if !ever {
 			continue
 		}
 		state := n.reach[other.name]
-		state.Alive = s.now-heard < verdictAfter
+		state.Alive = s.now-heard < n.verdicts[other.name]
 		if state.Alive {
 			state.Dead = 0
 		} else if state.Dead == 0 {

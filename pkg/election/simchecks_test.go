@@ -145,14 +145,15 @@ func TestNoVIPStaysOutOfReach(t *testing.T) {
 				if _, before := since[vip]; !before {
 					since[vip] = s.now
 				}
-				if limit := s.timing.TTake; s.now > 7*time.Second && s.now-since[vip] > limit {
-					return fmt.Errorf("for more than %v %s is with %v only, out of reach", limit, vip, names(nodes))
+				// Who comes first may be seen differently for a while: each waits for those that it puts before itself.
+				if limit := s.timing.TTake + time.Duration(len(s.nodes))*s.timing.StepDelay; s.now > 7*time.Second && s.now-max(since[vip], s.struck) > limit {
+					return fmt.Errorf("for more than %v without a fault %s is with %v only, out of reach", limit, vip, names(nodes))
 				}
 			}
 			return nil
 		}
 	}
-	playAll(t, setup{policy: Hold, gossip: true}, reached, allHeld, losesLAN, heals)
+	playAll(t, setup{policy: Hold, gossip: true, slow: 20}, reached, allHeld, losesLAN, heals)
 }
 
 // TestAnOutageOfTheAPIServerMovesNothing: nothing else fails, and every VIP stays where it was, held by one node all the time.

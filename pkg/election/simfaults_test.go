@@ -55,6 +55,7 @@ func (s *sim) play(faults []fault) {
 }
 
 func (s *sim) strike(f fault) {
+	s.struck = s.now
 	n := s.nodes[f.node%len(s.nodes)]
 	switch f.kind {
 	case freezes:

@@ -30,14 +30,11 @@ func (s *sim) renew(n *simNode) {
 			return
 		}
 		if !ok {
-			n.view.Registered = false
+			n.view.Registered, n.view.Lost = false, s.clock(n)
 			return
 		}
 		if n.view.Failed > n.view.Renewed && started > n.view.Failed {
 			n.view.Resumed = s.clock(n)
-		}
-		if !n.view.Registered {
-			n.view.Began = s.clock(n)
 		}
 		n.view.Registered, n.view.Renewed = true, started
 		if s.setup.broken.countFromResponse {
@@ -110,7 +107,7 @@ func (n *simNode) see(key string, lease stored, at Instant) {
 	}
 	if key == n.name {
 		if n.view.Registered && lease.owner != n.view.Self {
-			n.view.Registered = false
+			n.view.Registered, n.view.Lost = false, at
 		}
 		return
 	}

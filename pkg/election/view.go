@@ -159,8 +159,8 @@ type View struct {
 	Self Owner
 	// Registered is false until this speaker has written its heartbeat.
 	Registered bool
-	// Began is when this speaker knew that its epoch had begun.
-	Began Instant
+	// Lost is when this speaker learnt that its epoch had been revoked; 0: never.
+	Lost Instant
 	// Renewed is the start of the last renewal that succeeded.
 	Renewed Instant
 	// Attempted is the start of the last renewal, whatever became of it.

@@ -52,9 +52,6 @@ func (e *Elector) renew(ctx context.Context) error {
 	}
 	e.mu.Lock()
 	e.objects[written.Name], e.own = written, written
-	if !registered {
-		e.view.Began = e.config.Clock()
-	}
 	e.view.Self, e.view.Registered = self, true
 	e.answered(started)
 	e.view.Renewed = started
