@@ -175,6 +175,15 @@ func TestARevokedSpeakerLosesItsRightAndComesBackWithANewEpoch(t *testing.T) {
 		owner := parseOwner(lease.Spec.HolderIdentity)
 		return owner.Node == "a" && owner.Epoch != epoch && a.holds()
 	})
+	lease, err := leases.Get(context.Background(), HeartbeatName("a"), metav1.GetOptions{})
+	if err != nil || lease.Annotations[annotationRevoked] != epoch {
+		t.Errorf("its heartbeat does not tell that epoch %s was revoked: %v, %v", epoch, lease, err)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.view.Lost == 0 {
+		t.Error("it does not know that it was revoked")
+	}
 }
 
 func TestARestartedSpeakerGoesOnWithItsEpoch(t *testing.T) {
