@@ -48,7 +48,6 @@ type Elector struct {
 	leases coordinationclient.LeaseInterface
 	kick   chan struct{}
 	work   sync.WaitGroup
-	slots  chan struct{}
 
 	mu        sync.Mutex
 	view      View
@@ -60,6 +59,7 @@ type Elector struct {
 	deleted   map[string]uint64                // version at which this speaker deleted a Lease, until the watch tells
 	bound     map[string]bool                  // nil until the datapath reported
 	busy      map[string]bool
+	claiming  int                // how many of those are writes of claims
 	giveUp    context.CancelFunc // ends the renewal under way
 	failedAt  map[string]Instant
 	settled   bool
@@ -80,7 +80,8 @@ type Status struct {
 	Speakers map[string]Info
 }
 
-// maxWrites bounds the API writes under way at once: a node that takes over thousands of VIPs shall not queue behind itself.
+// maxWrites bounds the writes of claims under way at once: a node that takes over thousands of VIPs shall not keep the API
+// server from its own renewals.
 const maxWrites = 32
 
 // keyRenew is the key of the renewal among writes; the others are called by the name of their Lease.
@@ -95,7 +96,6 @@ func New(config Config) *Elector {
 		config:   config,
 		leases:   config.Client.CoordinationV1().Leases(config.Namespace),
 		kick:     make(chan struct{}, 1),
-		slots:    make(chan struct{}, maxWrites),
 		infos:    map[string]Info{},
 		objects:  map[string]*coordinationv1.Lease{},
 		deleted:  map[string]uint64{},
@@ -183,11 +183,13 @@ func (e *Elector) step(ctx context.Context) time.Duration {
 		decision.Claim = nil
 	}
 	for _, move := range slices.Concat(decision.Claim, decision.Hand) {
-		start(ClaimName(move.VIP), func(ctx context.Context) error { return e.claim(ctx, move) })
+		seen := e.objects[ClaimName(move.VIP)]
+		start(ClaimName(move.VIP), func(ctx context.Context) error { return e.claim(ctx, move, seen) })
 	}
 	for _, vip := range decision.Delete {
 		if e.bound != nil && !e.bound[vip] {
-			start(ClaimName(vip), func(ctx context.Context) error { return e.deleteClaim(ctx, vip) })
+			seen := e.objects[ClaimName(vip)]
+			start(ClaimName(vip), func(ctx context.Context) error { return e.deleteClaim(ctx, vip, seen) })
 		}
 	}
 	return wake
@@ -200,7 +202,8 @@ func (e *Elector) forgetHanded(now Instant) {
 	})
 }
 
-// start runs an API write unless one of the same key is under way or failed a moment ago; it returns when to look again.
+// start runs an API write unless one of the same key is under way or failed a moment ago, or too many claims are being written;
+// it returns when to look again.
 func (e *Elector) start(ctx context.Context, now Instant, key string, write func(context.Context) error) time.Duration {
 	if e.busy[key] {
 		return e.config.Timing.IdleRenewEvery
@@ -210,6 +213,12 @@ func (e *Elector) start(ctx context.Context, now Instant, key string, write func
 			return wait
 		}
 	}
+	if isClaim(key) {
+		if e.claiming == maxWrites {
+			return e.config.Timing.IdleRenewEvery // until one of them ends: what is decided then is not out of date
+		}
+		e.claiming++
+	}
 	e.busy[key] = true
 	// A request that takes longer than TSelf could give no right any more.
 	limited, cancel := context.WithTimeout(ctx, e.config.Timing.TSelf)
@@ -217,10 +226,6 @@ func (e *Elector) start(ctx context.Context, now Instant, key string, write func
 		e.view.Attempted, e.giveUp = now, cancel
 	}
 	e.work.Go(func() {
-		if key != keyRenew {
-			e.slots <- struct{}{}
-			defer func() { <-e.slots }()
-		}
 		err := write(limited)
 		cancel()
 		e.finish(ctx, key, now, err)
@@ -233,6 +238,9 @@ func (e *Elector) finish(ctx context.Context, key string, started Instant, err e
 	e.mu.Lock()
 	if key == keyRenew || strings.HasPrefix(key, heartbeatPrefix) {
 		e.unanswered(started, err)
+	}
+	if isClaim(key) {
+		e.claiming--
 	}
 	delete(e.busy, key)
 	delete(e.failedAt, key)

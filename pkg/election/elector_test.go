@@ -3,8 +3,10 @@ package election
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -15,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes/fake"
+	coordinationclient "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	clienttesting "k8s.io/client-go/testing"
 )
 
@@ -220,4 +223,68 @@ func TestAClaimIsDeletedOnlyWhenItsVIPIsNotBound(t *testing.T) {
 	}
 	a.SetBound(map[string]bool{})
 	eventually(t, "the claim is deleted", func() bool { return apierrors.IsNotFound(get()) })
+}
+
+// gated keeps new claims back, as a slow API server does, until the gate opens, and tells of them.
+type gated struct {
+	coordinationclient.LeaseInterface
+	asked chan string
+	gate  chan struct{}
+}
+
+func (g gated) Create(ctx context.Context, lease *coordinationv1.Lease, options metav1.CreateOptions) (*coordinationv1.Lease, error) {
+	if isClaim(lease.Name) {
+		g.asked <- lease.Name
+		<-g.gate
+	}
+	return g.LeaseInterface.Create(ctx, lease, options)
+}
+
+func TestAClaimThatAnotherWroteBeforeItsTurnCameIsLeftAlone(t *testing.T) {
+	client := newAPI()
+	timing := quick()
+	timing.TTake = time.Minute // nobody knows the other: it is waited for
+	e := New(Config{Node: "a", Namespace: namespace, Client: client, Timing: timing, Clock: BootTime, Notify: func() {}})
+	leases := gated{LeaseInterface: e.leases, asked: make(chan string, 2*maxWrites), gate: make(chan struct{})}
+	e.leases = leases
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- e.Run(ctx) }()
+	t.Cleanup(func() { cancel(); <-done })
+	waits := map[string]bool{}
+	var vips []VIP
+	for i := range maxWrites + 1 {
+		vips = append(vips, VIP{Name: fmt.Sprintf("10.0.0.%d", 100+i), Candidates: []string{"a"}})
+		waits[ClaimName(vips[i].Name)] = true
+	}
+	e.SetVIPs(vips, Status{Settled: true})
+	e.SetBound(map[string]bool{})
+	e.SetInfo(Info{})
+	for range maxWrites {
+		delete(waits, <-leases.asked)
+	}
+	for name := range waits {
+		vip, _ := strings.CutPrefix(name, claimPrefix)
+		lease := &coordinationv1.Lease{}
+		claim(lease, Move{VIP: vip, To: Owner{"b", "1"}}, metav1.NowMicro())
+		written, err := client.CoordinationV1().Leases(namespace).Create(context.Background(), lease, metav1.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "it sees the other's claim", func() bool {
+			e.mu.Lock()
+			defer e.mu.Unlock()
+			return e.objects[name] != nil
+		})
+		close(leases.gate)
+		eventually(t, "it holds all others and writes none any more", func() bool {
+			e.mu.Lock()
+			defer e.mu.Unlock()
+			return len(e.status.Hold) >= maxWrites && !slices.ContainsFunc(slices.Collect(maps.Keys(e.busy)), isClaim)
+		})
+		after, err := client.CoordinationV1().Leases(namespace).Get(context.Background(), name, metav1.GetOptions{})
+		if err != nil || after.ResourceVersion != written.ResourceVersion {
+			t.Errorf("the other's claim was written over: %v, %v", after, err)
+		}
+	}
 }

@@ -88,6 +88,8 @@ func HeartbeatName(node string) string { return heartbeatPrefix + node }
 // ClaimName is the name of the claim Lease of a VIP.
 func ClaimName(vip string) string { return claimPrefix + vip }
 
+func isClaim(name string) bool { return strings.HasPrefix(name, claimPrefix) }
+
 func (o Owner) identity() *string {
 	if o.Epoch == "" {
 		return nil

@@ -35,7 +35,7 @@ func (m *Metrics) wrote(key string, err error) {
 	}
 	kind, result := key, "ok"
 	switch {
-	case strings.HasPrefix(key, claimPrefix):
+	case isClaim(key):
 		kind = KindClaim
 	case strings.HasPrefix(key, heartbeatPrefix):
 		kind = KindHeartbeat

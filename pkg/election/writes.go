@@ -125,10 +125,14 @@ func (e *Elector) revoke(ctx context.Context, revocation Revocation) error {
 	return err
 }
 
-// claim writes a claim for this speaker, or for one that this one hands the VIP to, if nobody changed it meanwhile.
-func (e *Elector) claim(ctx context.Context, move Move) error {
+// claim writes a claim for this speaker, or for one that this one hands the VIP to, if nobody changed it since that was
+// decided by the version seen (nil: there was none).
+func (e *Elector) claim(ctx context.Context, move Move, seen *coordinationv1.Lease) error {
 	e.mu.Lock()
-	seen := e.objects[ClaimName(move.VIP)]
+	if e.objects[ClaimName(move.VIP)] != seen {
+		e.mu.Unlock()
+		return errLost
+	}
 	if move.To != e.view.Self {
 		e.view.Handed[move.VIP] = e.config.Clock() // before the watch can tell of it
 	}
@@ -164,12 +168,15 @@ func (e *Elector) wrote(lease *coordinationv1.Lease, err error) error {
 	return nil
 }
 
-// deleteClaim removes a claim that was seen.
-func (e *Elector) deleteClaim(ctx context.Context, vip string) error {
+// deleteClaim removes a claim, if nobody changed it since that was decided by the version seen.
+func (e *Elector) deleteClaim(ctx context.Context, vip string, seen *coordinationv1.Lease) error {
 	e.mu.Lock()
-	seen := e.objects[ClaimName(vip)]
+	changed := e.objects[ClaimName(vip)] != seen
 	e.mu.Unlock()
-	if seen == nil {
+	switch {
+	case changed:
+		return errLost
+	case seen == nil:
 		return nil
 	}
 	return e.delete(ctx, seen)
@@ -240,10 +247,11 @@ func (e *Elector) Resign(ctx context.Context) error {
 	var failed []error
 	var mu sync.Mutex
 	var work sync.WaitGroup
+	slots := make(chan struct{}, maxWrites)
 	for _, lease := range mine {
 		work.Go(func() {
-			e.slots <- struct{}{}
-			defer func() { <-e.slots }()
+			slots <- struct{}{}
+			defer func() { <-slots }()
 			if err := e.delete(ctx, lease); err != nil {
 				mu.Lock()
 				defer mu.Unlock()
