@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"net"
 	"net/netip"
 	"time"
 
@@ -109,10 +108,7 @@ func newGossip(config Config, registry prometheus.Registerer, agent **speaker.Sp
 	})
 }
 
-// dialTimeout is longer than any renewal is worth waiting for.
-const dialTimeout = 5 * time.Second
-
-// newClients makes two sets of clients: renewals must not queue behind anything else, on a connection or in a rate limit.
+// newClients makes two sets of clients: renewals must not queue behind anything else.
 func newClients(config kube.ClientConfig) (all, leases *kube.Clients, err error) {
 	rest, err := config.RESTConfig()
 	if err != nil {
@@ -121,12 +117,6 @@ func newClients(config kube.ClientConfig) (all, leases *kube.Clients, err error)
 	if all, err = kube.NewClients(rest); err != nil {
 		return nil, nil, err
 	}
-	rest.QPS = -1
-	// client-go shares connections between clients of equal configuration: a dialer of its own makes these differ.
-	// On a connection of HTTP/2 a request that got no answer leaves the next ones waiting too, until the connection is found
-	// dead half a minute later.
-	rest.NextProtos = []string{"http/1.1"}
-	rest.Dial = (&net.Dialer{Timeout: dialTimeout, KeepAlive: dialTimeout}).DialContext
-	leases, err = kube.NewClients(rest)
+	leases, err = kube.NewLeaseClients(rest)
 	return all, leases, err
 }

@@ -2,6 +2,8 @@ package kube
 
 import (
 	"fmt"
+	"net"
+	"time"
 
 	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -114,4 +116,20 @@ func NewClients(config *rest.Config) (*Clients, error) {
 		return nil, fmt.Errorf("make the client of fairlead.dev types for %s: %w", config.Host, err)
 	}
 	return &Clients{Core: coreClient, Fairlead: client}, nil
+}
+
+// dialTimeout is longer than any renewal of a Lease is worth waiting for.
+const dialTimeout = 5 * time.Second
+
+// NewLeaseClients makes clients for Leases, which share neither a connection nor a rate limit with any other: renewals must
+// not queue behind anything.
+func NewLeaseClients(config *rest.Config) (*Clients, error) {
+	config = rest.CopyConfig(config)
+	config.QPS = -1
+	// client-go shares connections between clients of equal configuration: a dialer of its own makes these differ.
+	// On a connection of HTTP/2 a request that got no answer leaves the next ones waiting too, until the connection is found
+	// dead half a minute later.
+	config.NextProtos = []string{"http/1.1"}
+	config.Dial = (&net.Dialer{Timeout: dialTimeout, KeepAlive: dialTimeout}).DialContext
+	return NewClients(config)
 }
