@@ -149,10 +149,11 @@ func (d *decider) place() {
 	var free, leaving []VIP
 	for _, vip := range d.view.VIPs {
 		owner, owned := d.ownerOf(vip.Name)
+		mine := owned && owner == d.view.Self.Node
 		switch {
-		case d.mine(vip.Name) && (d.mustLeave(vip) || d.wanted(vip)):
+		case mine && (d.mustLeave(vip) || d.wanted(vip)):
 			leaving = append(leaving, vip)
-		case d.mine(vip.Name) && d.handed(vip):
+		case mine && d.handed(vip):
 			// It was to go and stays after all: nobody knows what became of the request until another one is answered.
 			place.add(owner)
 			d.out.Claim = append(d.out.Claim, Move{VIP: vip.Name, To: d.view.Self})
@@ -246,12 +247,26 @@ func (d *decider) whyFree(vip string) string {
 // deleteTheUseless deletes claims of this node that it must leave and nobody else can have, and claims of VIPs that are gone:
 // the owner deletes its own, one of the living those that nobody can.
 func (d *decider) deleteTheUseless() {
-	exists := map[string]bool{}
+	known := 0
 	for _, vip := range d.view.VIPs {
-		exists[vip.Name] = true
-		if d.mine(vip.Name) && d.mustLeave(vip) && !d.leaving[vip.Name] {
+		if _, ok := d.view.Claims[vip.Name]; ok {
+			known++
+		}
+		if d.mustLeave(vip) && !d.leaving[vip.Name] && d.mine(vip.Name) {
 			d.out.Delete = append(d.out.Delete, vip.Name)
 		}
+	}
+	if known < len(d.view.Claims) {
+		d.deleteTheForgotten()
+	}
+	slices.Sort(d.out.Delete)
+}
+
+// deleteTheForgotten deletes claims of VIPs that are gone.
+func (d *decider) deleteTheForgotten() {
+	exists := make(map[string]bool, len(d.view.VIPs))
+	for _, vip := range d.view.VIPs {
+		exists[vip.Name] = true
 	}
 	for name, claim := range d.view.Claims {
 		if exists[name] || claim.Version == "" {
@@ -262,7 +277,6 @@ func (d *decider) deleteTheUseless() {
 			d.out.Delete = append(d.out.Delete, name)
 		}
 	}
-	slices.Sort(d.out.Delete)
 }
 
 // renew says when to renew: often while this node owns or claims something, else rarely.

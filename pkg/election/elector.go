@@ -319,8 +319,10 @@ func (e *Elector) SetInfo(info Info) {
 func (e *Elector) SetBound(bound map[string]bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.bound = bound
-	e.wakeUp()
+	if e.bound == nil || !maps.Equal(e.bound, bound) {
+		e.bound = bound
+		e.wakeUp()
+	}
 }
 
 // Status tells what the Elector has found out.
