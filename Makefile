@@ -94,6 +94,13 @@ bench-scale: setup
 	FAIRLEAD_E2E=1 FAIRLEAD_SCALE=$(SCALE) $(GO) test -count=1 -timeout 60m \
 	  -exec "$(CURDIR)/bin/lab run --nodes 1 --kube-proxy none --" -run '^$$' -bench TenThousand -benchtime 1x ./e2e/tests
 
+# What electing the holders of up to 10,000 VIPs asks of the API server, beside client-go's leaderelection: some 12 minutes.
+# BENCH='by=fairlead/speakers=20' plays a part of it.
+.PHONY: bench-api
+bench-api: setup
+	FAIRLEAD_E2E=1 $(GO) test -count=1 -timeout 60m -exec "$(CURDIR)/bin/lab run --nodes 1 --kube-proxy none --" \
+	  -run '^$$' -bench 'APILoad/$(BENCH)' -benchtime 1x ./e2e/tests
+
 # Two thousand random schedules of each kind of faults over the election, five hundred plays against the controller (make test
 # plays twelve of each), and moves, an outage of ten minutes and a bad network that must go without a flaw, on a quiet machine.
 .PHONY: soak
