@@ -170,11 +170,16 @@ func (d *decider) place() {
 		return
 	}
 	for _, vip := range free {
-		rank := slices.Index(place.assign(vip), d.view.Self.Node)
+		order := place.assign(vip)
+		rank := slices.Index(order, d.view.Self.Node)
 		if rank < 0 {
 			continue
 		}
-		at := d.freeSince(vip).Add(time.Duration(rank) * d.timing.StepDelay)
+		since := d.freeSince(vip)
+		for _, before := range order[:rank] {
+			since = max(since, d.owned[before]) // one that still claims others has not come to this one yet
+		}
+		at := since.Add(time.Duration(rank) * d.timing.StepDelay)
 		if d.now >= at {
 			d.out.Claim = append(d.out.Claim, Move{VIP: vip.Name, To: d.view.Self, Reason: d.whyFree(vip.Name)})
 		}

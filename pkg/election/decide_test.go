@@ -166,6 +166,14 @@ func TestDecide(t *testing.T) {
 			change: func(v *View) { v.VIPs = v.VIPs[1:] },
 			want:   outcome{Delete: "[10.0.0.1]"},
 		},
+		"a VIP that the candidate before this node does not claim for StepDelay is claimed": {
+			change: func(v *View) { leaveToB(v, 20*second) },
+			want:   outcome{Hold: "[10.0.0.1 10.0.0.4]", Claim: "[10.0.0.3]"},
+		},
+		"one that claimed another less than StepDelay ago has not come to it yet": {
+			change: func(v *View) { leaveToB(v, 99*second+second/2) },
+			want:   outcome{Hold: "[10.0.0.1 10.0.0.4]"},
+		},
 		"one without candidates stays unclaimed": {
 			change: func(v *View) { delete(v.Claims, "10.0.0.2"); v.VIPs[1].Candidates = nil },
 			want:   outcome{Hold: "[10.0.0.1]"},
@@ -204,6 +212,14 @@ func given(moves []Move) string {
 		out = append(out, fmt.Sprintf("%s to %s/%s", move.VIP, move.To.Node, move.To.Epoch))
 	}
 	return list(out)
+}
+
+// leaveToB adds 10.0.0.3, which nobody owns and b comes before a for, because a owns two; b claimed its last VIP then.
+func leaveToB(v *View, then Instant) {
+	v.Claims["10.0.0.4"] = v.Claims["10.0.0.1"]
+	v.Claims["10.0.0.2"] = Claim{Owner: Owner{"b", "1"}, Version: "2", Seen: then}
+	v.VIPs = append(v.VIPs, VIP{Name: "10.0.0.3", Seen: 90 * second, Candidates: []string{"a", "b"}},
+		VIP{Name: "10.0.0.4", Candidates: []string{"a", "b", "c"}})
 }
 
 func restarts(p Peer) Peer { p.Grace = 30 * time.Second; return p }

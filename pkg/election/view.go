@@ -44,7 +44,8 @@ type Timing struct {
 	IdleRenewEvery time.Duration
 	// IdleExpiry is when a speaker without claims that no longer renews stops being a candidate.
 	IdleExpiry time.Duration
-	// StepDelay is how long each candidate waits for the one before it in the order of a VIP's candidates to claim it.
+	// StepDelay is how long each candidate waits for the one before it in the order of a VIP's candidates to claim it, or any
+	// other VIP: one that takes over many has not come to all of them at once.
 	StepDelay time.Duration
 	// RevokeDelay is the same among those who would revoke a heartbeat.
 	RevokeDelay time.Duration
