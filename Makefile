@@ -94,7 +94,7 @@ bench-scale: setup
 	FAIRLEAD_E2E=1 FAIRLEAD_SCALE=$(SCALE) $(GO) test -count=1 -timeout 60m \
 	  -exec "$(CURDIR)/bin/lab run --nodes 1 --kube-proxy none --" -run '^$$' -bench TenThousand -benchtime 1x ./e2e/tests
 
-# What electing the holders of up to 10,000 VIPs asks of the API server, beside client-go's leaderelection: some 12 minutes.
+# What electing the holders of up to 10,000 VIPs asks of the API server, beside client-go's leaderelection: some 10 minutes.
 # BENCH='by=fairlead/speakers=20' plays a part of it.
 .PHONY: bench-api
 bench-api: setup
