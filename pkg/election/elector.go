@@ -81,8 +81,9 @@ type Status struct {
 }
 
 // maxWrites bounds the writes of claims under way at once: a node that takes over thousands of VIPs shall not keep the API
-// server from its own renewals.
-const maxWrites = 32
+// server from its own renewals. On HTTP/1.1 each has a connection, of which client-go keeps 25 (idleConnsPerHost in
+// client-go/transport/cache.go): with more, one in four began with a TLS handshake.
+const maxWrites = 16
 
 // keyRenew is the key of the renewal among writes; the others are called by the name of their Lease.
 const keyRenew = "renew"
