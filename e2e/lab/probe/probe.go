@@ -12,7 +12,7 @@ import (
 
 // Options are how a probe asks.
 type Options struct {
-	// Every is the pace, Timeout how long each request may take.
+	// Every is the pace of each URL, Timeout how long each request may take.
 	Every, Timeout time.Duration
 	// For and Count end the probe if they are not zero.
 	For   time.Duration
@@ -74,19 +74,19 @@ func Run(ctx context.Context, options Options, urls []string, w io.Writer) (bool
 	return len(p.missing) == 0, p.err
 }
 
-// run sends until ctx ends, then waits for what is in flight: requests end by themselves, by their timeout.
+// run sends until ctx ends, then waits for what is in flight: requests end by themselves, by their timeout. URLs take turns
+// within the pace: hundreds at once would be answered late because of each other.
 func (p *prober) run(ctx context.Context, urls []string) {
-	ticker := time.NewTicker(p.options.Every)
+	ticker := time.NewTicker(max(p.options.Every/time.Duration(len(urls)), 1))
 	defer ticker.Stop()
 	var requests sync.WaitGroup
 	defer requests.Wait()
 	for n := 1; ; n++ {
-		for _, url := range urls {
-			if p.begin(url) {
-				requests.Go(func() { p.request(url) })
-			}
+		url := urls[(n-1)%len(urls)]
+		if p.begin(url) {
+			requests.Go(func() { p.request(url) })
 		}
-		if n == p.options.Count {
+		if n == p.options.Count*len(urls) {
 			return
 		}
 		select {

@@ -56,6 +56,25 @@ func TestRunTellsOfAnOutage(t *testing.T) {
 	}
 }
 
+func TestRunAsksEveryURLAsOften(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "x") }))
+	defer server.Close()
+	var out bytes.Buffer
+	options := Options{Every: 30 * time.Millisecond, Timeout: 5 * time.Second, Count: 4}
+	if answered, err := Run(t.Context(), options, []string{server.URL + "/1", server.URL + "/2", server.URL + "/3"}, &out); err != nil || !answered {
+		t.Fatalf("answered %t, %v", answered, err)
+	}
+	_, summaries := lines(t, out.String())
+	if len(summaries) != 3 {
+		t.Fatalf("summaries %+v", summaries)
+	}
+	for _, seen := range summaries {
+		if seen.Sent != 4 || seen.Answered != 4 {
+			t.Errorf("summary %+v, want 4 requests answered", seen)
+		}
+	}
+}
+
 func TestRunUntilAnswer(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "x") }))
 	defer server.Close()
