@@ -2,14 +2,12 @@ package tests
 
 import (
 	"context"
-	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/fairlead/fairlead/e2e/cluster"
@@ -94,55 +92,6 @@ func firstAnswer(b *testing.B, s *scenario.Scenario, addresses []netip.Addr) tim
 	must(b, err)
 	remove(b, s, "first", addresses)
 	return took
-}
-
-// BenchmarkFailover measures the longest time without an answer at a client that asks every 20 ms, 10 times a fault. The
-// pod is on a node that holds nothing.
-func BenchmarkFailover(b *testing.B) {
-	for _, fault := range []struct{ name, strike, mend cluster.FaultKind }{
-		{"killed-speaker", cluster.KillSpeaker, cluster.StartSpeaker},
-		{"powered-off-node", cluster.PowerOff, cluster.PowerOn},
-	} {
-		b.Run(string(fault.name), func(b *testing.B) {
-			s, ctx := connect(b)
-			pool(b, s)
-			for b.Loop() {
-				var gaps []time.Duration
-				for i := range 10 {
-					name := fmt.Sprintf("%s-%d", strings.ToLower(string(fault.strike)), i)
-					node, gap := failover(b, s, name, fault.strike)
-					must(b, s.Fault(ctx, fault.mend, node))
-					must(b, scenario.Until(within(ctx, b), func() error { return living(ctx, s, node) }))
-					gaps = append(gaps, gap)
-				}
-				report(b, gaps)
-			}
-		})
-	}
-}
-
-// failover makes a Service of one address, strikes its holder and removes it.
-func failover(b *testing.B, s *scenario.Scenario, name string, fault cluster.FaultKind) (node string, gap time.Duration) {
-	b.Helper()
-	ctx := within(context.Background(), b)
-	_, err := s.CreateService(ctx, scenario.Service(name, func(service *corev1.Service) {
-		policy := corev1.IPFamilyPolicySingleStack
-		service.Spec.IPFamilyPolicy = &policy
-	}))
-	must(b, err)
-	addresses, err := s.Addresses(ctx, name, 1)
-	must(b, err)
-	holder, err := s.Holder(ctx, addresses[0], "")
-	must(b, err)
-	nodes, err := s.Nodes(ctx)
-	must(b, err)
-	other := slices.IndexFunc(nodes, func(n string) bool { return n != holder })
-	must(b, s.AddWebPods(ctx, name, nodes[other]))
-	answers(b, s, "client", addresses[0], 80)
-	node, seen := strike(b, s, fault, addresses[0])
-	must(b, s.DeletePod(ctx, name+"-1"))
-	must(b, s.Core.CoreV1().Services(scenario.Namespace).Delete(ctx, name, metav1.DeleteOptions{}))
-	return node, time.Duration(seen.LongestGapMS * float64(time.Millisecond))
 }
 
 // BenchmarkMemory reports the resident memory of idle speakers and controllers, the greatest of each, in MB.

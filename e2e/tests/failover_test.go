@@ -22,16 +22,35 @@ func strike(t testing.TB, s *scenario.Scenario, fault cluster.FaultKind, addr ne
 	ctx := within(t.Context(), t)
 	node, err := s.Holder(ctx, addr, "")
 	must(t, err)
-	probe, err := s.Probe(ctx, "client", cluster.ProbeOptions{}, scenario.URL(addr, 80))
-	must(t, err)
 	stop, err := s.Hear(ctx, "client")
 	must(t, err)
-	must(t, scenario.Until(ctx, func() error { return up(probe) }))
-	for _, kind := range append([]cluster.FaultKind{fault}, also...) {
-		must(t, s.Fault(ctx, kind, node))
-	}
-	_, err = s.Holder(ctx, addr, node)
+	seen = whileAsked(t, s, addr, func(ctx context.Context) error {
+		for _, kind := range append([]cluster.FaultKind{fault}, also...) {
+			if err := s.Fault(ctx, kind, node); err != nil {
+				return err
+			}
+		}
+		_, err := s.Holder(ctx, addr, node)
+		return err
+	})
+	announcements, err := stop()
 	must(t, err)
+	overlap, hosts := scenario.Overlap(announcements, addr)
+	if hosts < 1 || overlap > election.DefaultTiming().TTake {
+		t.Errorf("%s was announced by %d hosts, by one %v after the next: %v", addr, hosts, overlap, announcements)
+	}
+	t.Logf("%s: longest time without an answer %.0f ms, announced by two for %d ms", addr, seen.LongestGapMS, overlap.Milliseconds())
+	return node, seen
+}
+
+// whileAsked lets something happen while a client asks an address, waits until it answers, and returns what the client saw.
+func whileAsked(t testing.TB, s *scenario.Scenario, addr netip.Addr, happen func(context.Context) error) cluster.ProbeSummary {
+	t.Helper()
+	ctx := within(t.Context(), t)
+	probe, err := s.Probe(ctx, "client", cluster.ProbeOptions{}, scenario.URL(addr, 80))
+	must(t, err)
+	must(t, scenario.Until(ctx, func() error { return up(probe) }))
+	must(t, happen(ctx))
 	must(t, scenario.Until(ctx, func() error { return up(probe) }))
 	time.Sleep(time.Second) // long enough for a request that was lost to time out
 	must(t, scenario.Until(ctx, func() error { return up(probe) }))
@@ -40,14 +59,7 @@ func strike(t testing.TB, s *scenario.Scenario, fault cluster.FaultKind, addr ne
 	if len(summaries) != 1 {
 		t.Fatalf("the probe gave %d summaries", len(summaries))
 	}
-	announcements, err := stop()
-	must(t, err)
-	overlap, hosts := scenario.Overlap(announcements, addr)
-	if hosts < 1 || overlap > election.DefaultTiming().TTake {
-		t.Errorf("%s was announced by %d hosts, by one %v after the next: %v", addr, hosts, overlap, announcements)
-	}
-	t.Logf("%s: longest time without an answer %.0f ms, announced by two for %d ms", addr, summaries[0].LongestGapMS, overlap.Milliseconds())
-	return node, summaries[0]
+	return summaries[0]
 }
 
 func up(probe *cluster.Probe) error {

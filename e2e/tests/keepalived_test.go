@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -58,7 +59,7 @@ func (c *course) balanceByKeepalived(b *testing.B) {
 			ip link set tunl0 up
 			sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.tunl0.rp_filter=0`, keepalived[1].addr, keepalived[2].addr))
 	}
-	c.runKeepalived(b, config)
+	runKeepalived(b, c.Scenario, nodeKeepalived, "", config)
 	for _, way := range keepalived {
 		must(b, scenario.Until(ctx, func() error {
 			out, err := c.Output(ctx, nodeKeepalived, "ipvsadm", "-Ln", "-t", fmt.Sprintf("%s:%d", way.addr, portLines))
@@ -70,20 +71,50 @@ func (c *course) balanceByKeepalived(b *testing.B) {
 	}
 }
 
-// runKeepalived runs it until the benchmark ends.
-func (c *course) runKeepalived(b *testing.B, config string) {
+// daemon is a keepalived that runs on a node. It takes its output.
+type daemon struct {
+	signals chan os.Signal
+	done    chan struct{}
+	mu      sync.Mutex
+	output  strings.Builder
+}
+
+func (d *daemon) Write(output []byte) (int, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.output.Write(output)
+}
+
+// log is what it said so far.
+func (d *daemon) log() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.output.String()
+}
+
+// end sends it a signal and waits for its end.
+func (d *daemon) end(signal os.Signal) {
+	select {
+	case d.signals <- signal:
+	default: // it had one before
+	}
+	<-d.done
+}
+
+// runKeepalived runs it on a node, where a script of the shell prepares the way, until somebody or the benchmark ends it.
+func runKeepalived(b *testing.B, s *scenario.Scenario, node, prepare, config string) *daemon {
 	b.Helper()
-	signals, done := make(chan os.Signal, 1), make(chan error, 1)
-	var log strings.Builder
+	d := &daemon{signals: make(chan os.Signal, 1), done: make(chan struct{})}
+	var status error
 	go func() {
-		done <- c.Exec(context.Background(), nodeKeepalived,
-			cluster.Stdio{In: strings.NewReader(config), Out: &log, Err: &log, Signals: signals},
-			"sh", "-c", "cat > /run/keepalived.conf && exec keepalived --dont-fork --log-console --use-file /run/keepalived.conf")
+		defer close(d.done)
+		status = s.Exec(context.Background(), node, cluster.Stdio{In: strings.NewReader(config), Out: d, Err: d, Signals: d.signals},
+			"sh", "-ec", prepare+"\ncat > /run/keepalived.conf\nexec keepalived --dont-fork --log-console --use-file /run/keepalived.conf")
 	}()
 	b.Cleanup(func() {
-		signals <- syscall.SIGTERM
-		if err := <-done; err != nil || b.Failed() {
-			b.Logf("keepalived ended: %v\n%s", err, log.String())
+		if d.end(syscall.SIGTERM); status != nil && b.Failed() {
+			b.Logf("keepalived on %s ended: %v\n%s", node, status, d.log())
 		}
 	})
+	return d
 }

@@ -1,0 +1,239 @@
+package tests
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/fairlead/fairlead/e2e/cluster"
+	"github.com/fairlead/fairlead/e2e/scenario"
+	"github.com/fairlead/fairlead/pkg/api/v1alpha1"
+)
+
+// How BenchmarkFailoverOfMany asks: connections to some addresses, which the lab's one processor answers at a few hundred a
+// second, and a datagram to each of all.
+const (
+	manySample   = 20 // at most
+	sampleEvery  = 200 * time.Millisecond
+	sweepEvery   = time.Second
+	manyTimeout  = 500 * time.Millisecond
+	manyPatience = 5 * time.Minute
+)
+
+// BenchmarkFailoverOfMany lets a node fail that holds 500 VIPs (FAIRLEAD_VIPS), each a Service of its own of one pod, all of
+// which the one other candidate has to take. Some are asked often: their longest times without an answer are the figures. All
+// are asked once a second: all-answer is from the first request that failed until the last of them answers again.
+func BenchmarkFailoverOfMany(b *testing.B) {
+	s := connectForFailover(b)
+	m := newMany(b, s)
+	for _, blow := range blows[:2] {
+		b.Run("fault="+blow.name, func(b *testing.B) {
+			var gaps, all []time.Duration
+			for run := range min(failoverRuns(b), 3) {
+				sample, last := m.strike(b, blow)
+				progress("%s %d: longest times without an answer %v, all answer after %v", blow.name, run+1, sample, last)
+				gaps, all = append(gaps, sample...), append(all, last)
+			}
+			slices.Sort(all)
+			b.Run(fmt.Sprintf("vips=%d", m.vips), func(b *testing.B) {
+				for b.Loop() {
+					report(b, gaps)
+					b.ReportMetric(float64(len(all)), "runs")
+					b.ReportMetric(float64(all[len(all)/2].Milliseconds()), "all-answer-median-ms")
+					b.ReportMetric(float64(all[len(all)-1].Milliseconds()), "all-answer-max-ms")
+				}
+			})
+		})
+	}
+}
+
+// many are VIPs that two nodes may hold.
+type many struct {
+	*scenario.Scenario
+	vips      int
+	addresses []netip.Addr
+}
+
+func newMany(b *testing.B, s *scenario.Scenario) *many {
+	b.Helper()
+	ctx, cancel := context.WithTimeout(b.Context(), manyPatience)
+	defer cancel()
+	temporaryPool(b, s, "many", func(pool *v1alpha1.IPPool) { onNodes(failoverNodes[:1])(&pool.Spec) }, "10.87.64.0/23")
+	_, err := s.AddPod(ctx, cluster.Pod{
+		Name: "many", Namespace: scenario.Namespace, Node: failoverNodes[2], Labels: map[string]string{"app": "many"},
+		Listen: []string{"http:8080", "udp:9000"},
+	})
+	must(b, err)
+	m := &many{Scenario: s, vips: atLeastOne(b, "FAIRLEAD_VIPS", 500)}
+	b.Cleanup(func() { m.remove(b) })
+	group, creating := errgroup.WithContext(ctx)
+	group.SetLimit(16)
+	for i := range m.vips {
+		group.Go(func() error {
+			_, err := s.CreateService(creating, scenario.Service(fmt.Sprintf("many-%d", i), single, manyPorts))
+			return err
+		})
+	}
+	must(b, group.Wait())
+	for i := range m.vips {
+		addresses, err := s.Addresses(ctx, fmt.Sprintf("many-%d", i), 1)
+		must(b, err)
+		m.addresses = append(m.addresses, addresses[0])
+	}
+	must(b, m.heldBy(ctx, failoverNodes[0], ""))
+	pool, err := s.Fairlead.FairleadV1alpha1().IPPools().Get(ctx, "many", metav1.GetOptions{})
+	must(b, err)
+	onNodes(failoverNodes[:2])(&pool.Spec)
+	_, err = s.Fairlead.FairleadV1alpha1().IPPools().Update(ctx, pool, metav1.UpdateOptions{})
+	must(b, err)
+	must(b, scenario.Until(ctx, func() error { return m.programmed(ctx, failoverNodes[1]) }))
+	return m
+}
+
+// manyPorts makes a Service cheap: it has no NodePorts, and its pod is every other one's too.
+func manyPorts(service *corev1.Service) {
+	service.Spec.AllocateLoadBalancerNodePorts = new(bool)
+	service.Spec.Selector = map[string]string{"app": "many"}
+	service.Spec.Ports = append(service.Spec.Ports,
+		corev1.ServicePort{Name: "udp", Protocol: corev1.ProtocolUDP, Port: 9000, TargetPort: intstr.FromInt32(9000)})
+}
+
+// remove ends what newMany made.
+func (m *many) remove(b *testing.B) {
+	ctx, cancel := context.WithTimeout(context.Background(), manyPatience)
+	defer cancel()
+	group, deleting := errgroup.WithContext(ctx)
+	group.SetLimit(16)
+	for i := range m.vips {
+		group.Go(func() error {
+			return m.Core.CoreV1().Services(scenario.Namespace).Delete(deleting, fmt.Sprintf("many-%d", i), metav1.DeleteOptions{})
+		})
+	}
+	must(b, group.Wait())
+	must(b, scenario.Until(ctx, func() error {
+		vips, err := m.Fairlead.FairleadV1alpha1().VIPs().List(ctx, metav1.ListOptions{})
+		if err == nil && len(vips.Items) > 0 {
+			err = fmt.Errorf("%d VIPs still exist", len(vips.Items))
+		}
+		return err
+	}))
+	must(b, m.DeletePod(ctx, "many"))
+}
+
+// heldBy waits until a node holds all, which another one held.
+func (m *many) heldBy(ctx context.Context, node, before string) error {
+	for _, addr := range m.addresses {
+		if holder, err := m.Holder(ctx, addr, before); err != nil || holder != node {
+			time.Sleep(time.Second) // what is in the wrong place does not come back soon
+			return errors.Join(fmt.Errorf("VIP %s is held by %q, want %s", addr, holder, node), err)
+		}
+	}
+	return nil
+}
+
+// programmed returns nil if a node's IPVS has all.
+func (m *many) programmed(ctx context.Context, node string) error {
+	out, err := m.Output(ctx, node, "sh", "-c", scenario.Everywhere("ipvsadm -Ln"))
+	if servers := strings.Count(out, "TCP  10.87."); err == nil && servers != m.vips {
+		time.Sleep(time.Second) // to list a thousand of them is work for the lab's one processor
+		err = fmt.Errorf("IPVS of node %s has %d of %d VIPs", node, servers, m.vips)
+	}
+	return err
+}
+
+// strike lets the node fail that holds all, and returns how long each of a sample did not answer and until all do again. The
+// node is a standby again thereafter.
+func (m *many) strike(b *testing.B, blow blow) (sample []time.Duration, all time.Duration) {
+	b.Helper()
+	ctx, cancel := context.WithTimeout(b.Context(), manyPatience)
+	defer cancel()
+	node, err := m.Holder(ctx, m.addresses[0], "")
+	must(b, err)
+	other := failoverNodes[0]
+	if node == other {
+		other = failoverNodes[1]
+	}
+	must(b, scenario.Until(ctx, func() error { return m.heldBy(ctx, node, "") }))
+	options := cluster.ProbeOptions{Every: sampleEvery, Timeout: manyTimeout}
+	urls := m.urls("http://%s:80/", (m.vips+manySample-1)/manySample)
+	probe, err := m.Probe(ctx, "client", options, urls...)
+	must(b, err)
+	options.Every = sweepEvery
+	sweep, err := m.Probe(ctx, "client", options, m.urls("udp://%s:9000", 1)...)
+	must(b, err)
+	answer := func() error { return errors.Join(eachUp(probe, len(urls)), eachUp(sweep, m.vips)) }
+	must(b, scenario.Until(ctx, answer))
+	before := len(sweep.Events())
+	must(b, blow.strike(ctx, m.Scenario, node))
+	must(b, m.heldBy(ctx, other, node))
+	must(b, scenario.Until(ctx, answer))
+	time.Sleep(2 * sweepEvery) // one more request to each, with the time that it may take
+	must(b, scenario.Until(ctx, answer))
+	all = outageOf(sweep.Events()[before:])
+	sample = m.gaps(b, probe)
+	_, err = sweep.Stop()
+	must(b, err)
+	must(b, blow.mend(ctx, m.Scenario, node))
+	must(b, scenario.Until(ctx, func() error { return atWork(ctx, m.Scenario, node) }))
+	must(b, scenario.Until(ctx, func() error { return m.programmed(ctx, node) }))
+	return sample, all
+}
+
+// urls are those of one address of every so many.
+func (m *many) urls(format string, of int) (out []string) {
+	for i := 0; i < len(m.addresses); i += of {
+		out = append(out, fmt.Sprintf(format, m.addresses[i]))
+	}
+	return out
+}
+
+func (m *many) gaps(b *testing.B, probe *cluster.Probe) (gaps []time.Duration) {
+	b.Helper()
+	summaries, err := probe.Stop()
+	must(b, err)
+	for _, seen := range summaries {
+		gaps = append(gaps, time.Duration(seen.LongestGapMS*float64(time.Millisecond)).Round(time.Millisecond))
+	}
+	return gaps
+}
+
+// eachUp returns nil if so many URLs of a probe answer.
+func eachUp(probe *cluster.Probe, urls int) error {
+	answering := map[string]bool{}
+	for _, event := range probe.Events() {
+		if answering[event.URL] = event.Up; !event.Up {
+			delete(answering, event.URL)
+		}
+	}
+	if len(answering) != urls {
+		return fmt.Errorf("%d of %d URLs answer", len(answering), urls)
+	}
+	return nil
+}
+
+// outageOf is from the sending of the first request that failed until the last URL answers again; 0 if none failed.
+func outageOf(events []cluster.ProbeEvent) time.Duration {
+	var first, last int64
+	for _, event := range events {
+		if !event.Up && (first == 0 || event.Sent < first) {
+			first = event.Sent
+		}
+		if event.Up {
+			last = max(last, event.T)
+		}
+	}
+	if first == 0 {
+		return 0
+	}
+	return time.Duration(last - first)
+}
