@@ -126,7 +126,7 @@ func TestClocksThatJumpMoveNothing(t *testing.T) {
 // TestFiveHundredConnectionsOutliveTenMoves: connections to nodes behind two VIPs, half of them to each, on each of which a line is
 // said every second, while both VIPs move to and fro.
 func TestFiveHundredConnectionsOutliveTenMoves(t *testing.T) {
-	const connections, moves = 500, 10
+	const connections, moves = 500, 5 // of each VIP
 	s, ctx := connect(t)
 	serve(t, s, "n3", "tcp:9000")
 	hosts := func(names ...string) *metav1.LabelSelector {
