@@ -2,6 +2,7 @@ package announce
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -152,13 +153,18 @@ func (p *packets) socket(b model.Binding) (*socket, error) {
 	return s, nil
 }
 
-// write sends a frame. After an error (ENETDOWN, ENXIO) the next check opens the socket anew.
-func (s *socket) write(frame []byte) error {
-	err := s.conn.SetWriteDeadline(time.Now().Add(sendTimeout))
-	if err == nil {
-		_, err = s.conn.WriteTo(frame, &packet.Addr{HardwareAddr: net.HardwareAddr(frame[:len(broadcast)])})
+// write sends a frame. After an error (ENETDOWN, ENXIO) the next check opens the socket anew. Time that is over is no such error,
+// and may be over before the kernel was asked, where this process lacked a processor: a second attempt is worth it.
+func (s *socket) write(frame []byte) (err error) {
+	for range 2 {
+		if err = s.conn.SetWriteDeadline(time.Now().Add(sendTimeout)); err == nil {
+			_, err = s.conn.WriteTo(frame, &packet.Addr{HardwareAddr: net.HardwareAddr(frame[:len(broadcast)])})
+		}
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			break
+		}
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 		s.close()
 	}
 	return err
