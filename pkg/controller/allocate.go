@@ -125,7 +125,8 @@ func (c *Controller) observeUnseen(vip *v1alpha1.VIP) {
 
 // confirm forgets a VIP object that the book knows from an answer if the cache does not show it and it does not exist.
 func (c *Controller) confirm(ctx context.Context, name string) error {
-	if _, cached, err := c.vipIndex.GetByKey(name); err == nil && cached || !c.book.knows(name) {
+	uid, known := c.book.knows(name)
+	if _, cached, err := c.vipIndex.GetByKey(name); err == nil && cached || !known {
 		return nil
 	}
 	vip, err := c.config.Fairlead.FairleadV1alpha1().VIPs().Get(ctx, name, metav1.GetOptions{})
@@ -136,7 +137,7 @@ func (c *Controller) confirm(ctx context.Context, name string) error {
 			defer c.countChanged(believed)
 		}
 		c.vips.forget(name)
-		c.book.forgetVIP(name)
+		c.book.forgetVIP(name, uid)
 		return nil
 	case err != nil:
 		return fmt.Errorf("look whether VIP %s exists: %w", name, err)

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 
 	"github.com/fairlead/fairlead/pkg/api/v1alpha1"
@@ -138,7 +139,7 @@ func (b *book) observe(vip *v1alpha1.VIP) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	old := b.vips[addr]
-	if old != nil && old.UID == vip.UID {
+	if old != nil {
 		order, err := resourceversion.CompareResourceVersion(vip.ResourceVersion, old.ResourceVersion)
 		if err == nil && order < 0 {
 			return // late
@@ -156,15 +157,15 @@ func (b *book) observe(vip *v1alpha1.VIP) {
 	}
 }
 
-// forgetVIP removes a VIP object and offers its address to who waits.
-func (b *book) forgetVIP(name string) {
+// forgetVIP removes a VIP object and offers its address to who waits. One that has the same name and came after it stays.
+func (b *book) forgetVIP(name string, uid types.UID) {
 	addr, err := source.ParseVIPName(name)
 	if err != nil {
 		return
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if old := b.vips[addr]; old != nil {
+	if old := b.vips[addr]; old != nil && old.UID == uid {
 		delete(b.vips, addr)
 		b.share(addr, old.Spec.Frontends, -1)
 		b.free(addr)
@@ -172,12 +173,15 @@ func (b *book) forgetVIP(name string) {
 	}
 }
 
-// knows reports whether a VIP object is entered.
-func (b *book) knows(name string) bool {
+// knows reports whether a VIP object of the name is entered, and which.
+func (b *book) knows(name string) (uid types.UID, yes bool) {
 	addr, err := source.ParseVIPName(name)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return err == nil && b.vips[addr] != nil
+	if vip := b.vips[addr]; err == nil && vip != nil {
+		return vip.UID, true
+	}
+	return "", false
 }
 
 // share counts the frontends that share an address, by key.

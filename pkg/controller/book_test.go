@@ -42,7 +42,7 @@ func TestFreedAddressIsKeptForTheOldestWaiter(t *testing.T) {
 			t.Fatalf("a full pool gave %v, %v", grants, failures)
 		}
 	}
-	b.forgetVIP("192.0.2.1")
+	b.forgetVIP("192.0.2.1", "")
 	if !slices.Equal(*woken, []string{"old"}) {
 		t.Fatalf("woke %v", *woken)
 	}
@@ -58,6 +58,30 @@ func TestFreedAddressIsKeptForTheOldestWaiter(t *testing.T) {
 	}
 }
 
+// TestANewerVIPOfTheSameNameStays: that the earlier one went is told twice, by the answer and by the watch, and anybody may come in
+// between.
+func TestANewerVIPOfTheSameNameStays(t *testing.T) {
+	b, woken := testBook("192.0.2.1")
+	at := func(uid types.UID, version string) *v1alpha1.VIP {
+		vip := vipOf("192.0.2.1")
+		vip.UID, vip.ResourceVersion = uid, version
+		return vip
+	}
+	b.observe(at("old", "1"))
+	b.forgetVIP("192.0.2.1", "old")
+	b.observe(at("new", "3"))
+	b.reserve(wishOf("waits", 1, pool.IPv4))
+	b.observe(at("old", "2")) // the watch is late
+	b.forgetVIP("192.0.2.1", "old")
+	if uid, known := b.knows("192.0.2.1"); !known || uid != "new" || len(*woken) > 0 {
+		t.Errorf("the book knows %q (%v), woke %v", uid, known, *woken)
+	}
+	b.forgetVIP("192.0.2.1", "new")
+	if _, known := b.knows("192.0.2.1"); known || !slices.Equal(*woken, []string{"waits"}) {
+		t.Errorf("known %v, woke %v", known, *woken)
+	}
+}
+
 func TestWaiterThatNeedsBothDoesNotBlockOthers(t *testing.T) {
 	b, woken := testBook("192.0.2.1")
 	b.observe(vipOf("192.0.2.1"))
@@ -65,7 +89,7 @@ func TestWaiterThatNeedsBothDoesNotBlockOthers(t *testing.T) {
 	both.all = true
 	b.reserve(both)
 	b.reserve(wishOf("one", 1, pool.IPv4))
-	b.forgetVIP("192.0.2.1")
+	b.forgetVIP("192.0.2.1", "")
 	// One lacks IPv6 alone now, and is to say so; the other has what it waits for.
 	if !slices.Equal(*woken, []string{"both", "one"}) || len(b.granted[both.asker]) > 0 || len(b.granted[asker{Namespace: "default", Name: "one"}]) != 1 {
 		t.Errorf("woke %v, granted %v", *woken, b.granted)
@@ -98,7 +122,7 @@ func TestBookNeverGivesAnAddressTwice(t *testing.T) {
 			addr, has := held[name]
 			switch {
 			case has && r.IntN(2) == 0:
-				b.forgetVIP(addr.String())
+				b.forgetVIP(addr.String(), "")
 				delete(held, name)
 			case !has && r.IntN(4) == 0:
 				b.settle(w.asker)

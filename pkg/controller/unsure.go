@@ -47,6 +47,7 @@ func (u *unsure) settled(name string) {
 // makeSure reads the VIP objects that are unsure.
 func (c *Controller) makeSure(ctx context.Context) error {
 	for _, name := range c.unsure.list() {
+		uid, _ := c.book.knows(name)
 		live, err := c.config.Fairlead.FairleadV1alpha1().VIPs().Get(ctx, name, metav1.GetOptions{})
 		switch {
 		case apierrors.IsNotFound(err):
@@ -54,7 +55,7 @@ func (c *Controller) makeSure(ctx context.Context) error {
 				c.vips.removed(name, believed)
 				defer c.countChanged(believed)
 			}
-			c.book.forgetVIP(name)
+			c.book.forgetVIP(name, uid)
 		case err != nil:
 			return fmt.Errorf("read VIP %s, of which a write was not answered: %w", name, err)
 		default:

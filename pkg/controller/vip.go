@@ -72,7 +72,7 @@ func (c *Controller) deleteVIP(ctx context.Context, vip *v1alpha1.VIP) error {
 		return fmt.Errorf("delete VIP %s: %w", vip.Name, err)
 	}
 	c.vips.removed(vip.Name, vip)
-	c.book.forgetVIP(vip.Name)
+	c.book.forgetVIP(vip.Name, vip.UID)
 	return nil
 }
 

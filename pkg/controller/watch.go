@@ -218,7 +218,7 @@ func (c *Controller) vipChanged(old, vip *v1alpha1.VIP) {
 
 func (c *Controller) vipGone(vip *v1alpha1.VIP) {
 	c.vips.gone(vip.Name, vip.UID)
-	c.book.forgetVIP(vip.Name)
+	c.book.forgetVIP(vip.Name, vip.UID)
 	c.enqueueTenantsOf(vip)
 	c.countChanged(vip)
 }
