@@ -3,6 +3,7 @@ package tests
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/fairlead/fairlead/e2e/cluster"
+	pods "github.com/fairlead/fairlead/e2e/lab/serve"
 	"github.com/fairlead/fairlead/e2e/scenario"
 	"github.com/fairlead/fairlead/pkg/api/v1alpha1"
 	"github.com/fairlead/fairlead/pkg/source"
@@ -64,13 +66,13 @@ func (c *conversation) say() string {
 }
 
 // pair makes a Service with two pods on n1 and n2 that listen so, and returns its addresses.
-func pair(t *testing.T, s *scenario.Scenario, name, listen string, port int32) []netip.Addr {
+func pair(t *testing.T, s *scenario.Scenario, name string, port int32, listens ...string) []netip.Addr {
 	t.Helper()
 	ctx := within(t.Context(), t)
 	for i, node := range []string{"n1", "n2"} {
 		_, err := s.AddPod(ctx, cluster.Pod{
 			Name: fmt.Sprintf("%s-%d", name, i+1), Namespace: scenario.Namespace, Node: node,
-			Labels: map[string]string{"app": name}, Listen: []string{listen},
+			Labels: map[string]string{"app": name}, Listen: listens,
 		})
 		must(t, err)
 	}
@@ -94,7 +96,7 @@ func podWeights(t *testing.T, s *scenario.Scenario, addr netip.Addr, port uint16
 func TestAPodThatTerminatesKeepsItsConnections(t *testing.T) {
 	s, ctx := connect(t)
 	name := poolWith(t, s, func(spec *v1alpha1.IPPoolSpec) { spec.DrainSeconds = new(int32(3600)) })
-	addresses := pair(t, s, "draining", "tcp:9000", 9000)
+	addresses := pair(t, s, "draining", 9000, "tcp:9000")
 	leaves, stays := "draining-1", "draining-2"
 	var held []*conversation
 	for _, addr := range addresses {
@@ -133,7 +135,7 @@ func TestAPodThatTerminatesKeepsItsConnections(t *testing.T) {
 func TestAPodThatTerminatesWithoutConnectionsIsRemovedByTheHolder(t *testing.T) {
 	s, ctx := connect(t)
 	poolWith(t, s, func(spec *v1alpha1.IPPoolSpec) { spec.DrainSeconds = new(int32(3600)) })
-	addresses := pair(t, s, "idle", "tcp:9000", 9000)
+	addresses := pair(t, s, "idle", 9000, "tcp:9000")
 	want := func(holder, standby int) {
 		t.Helper()
 		for _, addr := range addresses {
@@ -266,6 +268,51 @@ func TestAUDPCheckWantsTheReply(t *testing.T) {
 				}
 				return err
 			}))
+		}
+	}
+}
+
+// TestAnHTTPSCheckGoesByTheCertificate: the pods have certificates of their own, for one name.
+func TestAnHTTPSCheckGoesByTheCertificate(t *testing.T) {
+	s, ctx := connect(t)
+	pool(t, s)
+	const name = "by-https"
+	addresses := pair(t, s, name, 8080, "http:8080", "https:8443")
+	var bundles []string
+	for _, pod := range []string{name + "-1", name + "-2"} {
+		to := netip.AddrPortFrom(nodeAddress(t, s, pod, true), 8443).String()
+		out, err := s.Output(ctx, "n1", "sh", "-c", "openssl s_client -connect "+to+" </dev/null 2>/dev/null | openssl x509")
+		must(t, err)
+		bundles = append(bundles, out+"\n")
+	}
+	for _, check := range []struct {
+		what string
+		spec map[string]any
+		want string
+	}{
+		{"without a look at the certificate", map[string]any{}, "2/2"},
+		{"by an authority of one", map[string]any{"verifyCertificate": true, "host": pods.TLSName, "caBundle": bundles[0]}, "1/2"},
+		{"by authorities of both", map[string]any{"verifyCertificate": true, "host": pods.TLSName, "caBundle": bundles[0] + bundles[1]}, "2/2"},
+		{"for another name", map[string]any{"verifyCertificate": true, "host": "other.lab", "caBundle": bundles[0] + bundles[1]}, "0/2"},
+		{"for a body", map[string]any{"host": pods.TLSName, "bodyContains": name + "-2 "}, "1/2"},
+	} {
+		check.spec["type"], check.spec["port"], check.spec["intervalSeconds"], check.spec["rise"], check.spec["fall"] = "HTTPS", 8443, 1, 1, 1
+		text, err := json.Marshal(check.spec)
+		must(t, err)
+		patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]any{source.AnnotationHealthCheck: string(text)}}})
+		must(t, err)
+		_, err = s.Core.CoreV1().Services(scenario.Namespace).Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{})
+		must(t, err)
+		t.Logf("checked %s: want %s", check.what, check.want)
+		for _, addr := range addresses {
+			wantBackends(t, s, addr, check.want)
+		}
+	}
+	for _, addr := range addresses {
+		for by := range answerers(t, s, "client", addr) {
+			if by != name+"-2" {
+				t.Errorf("%s is answered by %s, whose check fails", addr, by)
+			}
 		}
 	}
 }

@@ -1,5 +1,5 @@
-// Package serve is the server that plays a pod: it answers over HTTP, TCP, UDP and SCTP with its own name and the peer
-// address it saw, and over gRPC that it is healthy. It owns its sockets and nothing else.
+// Package serve is the server that plays a pod: it answers over HTTP, HTTPS, TCP, UDP and SCTP with its own name and the
+// peer address it saw, and over gRPC that it is healthy. It owns its sockets and nothing else.
 package serve
 
 import (
@@ -11,7 +11,7 @@ import (
 
 // Listen is what a server answers on.
 type Listen struct {
-	// Protocol is http, grpc, tcp, udp, sctp or chargen.
+	// Protocol is http, https, grpc, tcp, udp, sctp or chargen.
 	Protocol string
 	Port     uint16
 }
@@ -19,8 +19,8 @@ type Listen struct {
 // ParseListen reads PROTOCOL:PORT.
 func ParseListen(text string) (Listen, error) {
 	protocol, port, ok := strings.Cut(text, ":")
-	if !ok || !slices.Contains([]string{"http", "grpc", "tcp", "udp", "sctp", "chargen"}, protocol) {
-		return Listen{}, fmt.Errorf("listen %q: want PROTOCOL:PORT with protocol http, grpc, tcp, udp, sctp or chargen", text)
+	if !ok || !slices.Contains([]string{"http", "https", "grpc", "tcp", "udp", "sctp", "chargen"}, protocol) {
+		return Listen{}, fmt.Errorf("listen %q: want PROTOCOL:PORT with protocol http, https, grpc, tcp, udp, sctp or chargen", text)
 	}
 	number, err := strconv.ParseUint(port, 10, 16)
 	if err != nil || number == 0 {
@@ -46,7 +46,7 @@ func (l Listen) String() string { return fmt.Sprintf("%s:%d", l.Protocol, l.Port
 
 // Transport is the protocol as Kubernetes names it.
 func (l Listen) Transport() string {
-	if l.Protocol == "http" || l.Protocol == "grpc" || l.Protocol == "chargen" {
+	if slices.Contains([]string{"http", "https", "grpc", "chargen"}, l.Protocol) {
 		return "TCP"
 	}
 	return strings.ToUpper(l.Protocol)

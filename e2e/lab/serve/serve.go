@@ -63,11 +63,13 @@ func (s *server) listen(listen Listen) (io.Closer, error) {
 	}
 	switch listen.Protocol {
 	case "http":
-		handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Set("Content-Type", "text/plain")
-			_, _ = fmt.Fprint(w, s.line(r.RemoteAddr))
-		})
-		s.group.Go(func() error { return (&http.Server{Handler: handler}).Serve(listener) })
+		s.group.Go(func() error { return s.web().Serve(listener) })
+	case "https":
+		web := s.web()
+		if web.TLSConfig, err = certificate(); err != nil {
+			return nil, err
+		}
+		s.group.Go(func() error { return web.ServeTLS(listener, "", "") })
 	case "grpc":
 		s.group.Go(func() error { return healthy(listener) })
 	case "chargen":
@@ -76,6 +78,13 @@ func (s *server) listen(listen Listen) (io.Closer, error) {
 		s.group.Go(func() error { return tcp(listener, s.lines) })
 	}
 	return listener, nil
+}
+
+func (s *server) web() *http.Server {
+	return &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/plain")
+		_, _ = fmt.Fprint(w, s.line(r.RemoteAddr))
+	})}
 }
 
 // healthy answers every gRPC call with the message of a grpc.health.v1.HealthCheckResponse that says SERVING.

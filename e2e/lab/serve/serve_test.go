@@ -12,7 +12,7 @@ import (
 
 func TestParseListen(t *testing.T) {
 	for text, want := range map[string]Listen{
-		"http:8080": {"http", 8080}, "tcp:1": {"tcp", 1}, "udp:65535": {"udp", 65535}, "sctp:9000": {"sctp", 9000}, "chargen:19": {"chargen", 19},
+		"http:8080": {"http", 8080}, "https:8443": {"https", 8443}, "tcp:1": {"tcp", 1}, "udp:65535": {"udp", 65535}, "sctp:9000": {"sctp", 9000}, "chargen:19": {"chargen", 19},
 	} {
 		got, err := ParseListen(text)
 		if err != nil || got != want || got.String() != text {
@@ -27,7 +27,7 @@ func TestParseListen(t *testing.T) {
 }
 
 func TestTransport(t *testing.T) {
-	for protocol, want := range map[string]string{"http": "TCP", "tcp": "TCP", "udp": "UDP", "sctp": "SCTP", "chargen": "TCP"} {
+	for protocol, want := range map[string]string{"http": "TCP", "https": "TCP", "tcp": "TCP", "udp": "UDP", "sctp": "SCTP", "chargen": "TCP"} {
 		if got := (Listen{Protocol: protocol}).Transport(); got != want {
 			t.Errorf("%s: got %s, want %s", protocol, got, want)
 		}
