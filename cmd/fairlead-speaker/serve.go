@@ -73,11 +73,10 @@ func serve(ctx context.Context, config Config) error {
 	group.Go(func() error { return ops.Run(ctx) })
 	group.Go(func() error { return agent.Run(ctx) })
 	if membership != nil {
-		group.Go(func() error {
-			return kube.WatchKeys(ctx, kube.KeysConfig{
-				Client: clients.Core, Namespace: config.Namespace, Name: config.GossipSecret, Use: membership.SetKeys, Recorder: recorder,
-			})
-		})
+		keys := kube.KeysConfig{
+			Client: clients.Core, Namespace: config.Namespace, Name: config.GossipSecret, Use: membership.SetKeys, Recorder: recorder,
+		}
+		group.Go(func() error { return kube.WatchKeys(ctx, keys) })
 	}
 	return group.Wait()
 }

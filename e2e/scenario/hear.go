@@ -76,8 +76,8 @@ func parseAnnouncement(line string) (Announcement, bool) {
 	return Announcement{At: at, Addr: addr, MAC: fields[2]}, err == nil
 }
 
-// Overlap is for how long a host went on announcing an address after the next one began, the longest such time; and how many hosts
-// announced it.
+// Overlap is for how long a host went on announcing an address after the next one began, the longest such time; and how many
+// hosts announced it.
 func Overlap(all []Announcement, addr netip.Addr) (longest time.Duration, hosts int) {
 	first, last := map[string]time.Duration{}, map[string]time.Duration{}
 	for _, a := range all {

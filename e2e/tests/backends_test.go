@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -31,6 +32,13 @@ func poolWith(t testing.TB, s *scenario.Scenario, change func(*v1alpha1.IPPoolSp
 	temporaryPool(t, s, name, func(pool *v1alpha1.IPPool) { change(&pool.Spec) },
 		fmt.Sprintf("10.87.%d.16/28", 10+number), fmt.Sprintf("fd87::%d:10/124", 10+number))
 	return name
+}
+
+// hosts selects nodes by name.
+func hosts(names ...string) *metav1.LabelSelector {
+	return &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{
+		{Key: corev1.LabelHostname, Operator: metav1.LabelSelectorOpIn, Values: names},
+	}}
 }
 
 // serve answers on a host itself, not in a pod of it, until the test ends or the returned function ends it.
@@ -167,9 +175,7 @@ func TestBackendsThatAreNodePortsAnswer(t *testing.T) {
 func TestBackendsThatAreNodesFollowTheirHealthPort(t *testing.T) {
 	s, _ := connect(t)
 	poolWith(t, s, func(spec *v1alpha1.IPPoolSpec) {
-		spec.Backends = &v1alpha1.Backends{Kind: v1alpha1.BackendNodes, Port: 8080, NodeSelector: &metav1.LabelSelector{
-			MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "kubernetes.io/hostname", Operator: "In", Values: []string{"n1", "n2"}}},
-		}}
+		spec.Backends = &v1alpha1.Backends{Kind: v1alpha1.BackendNodes, Port: 8080, NodeSelector: hosts("n1", "n2")}
 		spec.HealthCheck = &v1alpha1.HealthCheck{
 			Type: v1alpha1.CheckHTTP, Port: 1936, IntervalSeconds: 1, RemoveAfterSeconds: new(int32(3600)),
 		}

@@ -150,11 +150,7 @@ func connectForFailover(b *testing.B) *scenario.Scenario {
 }
 
 func onNodes(nodes []string) func(*v1alpha1.IPPoolSpec) {
-	return func(spec *v1alpha1.IPPoolSpec) {
-		spec.NodeSelector = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{
-			{Key: corev1.LabelHostname, Operator: metav1.LabelSelectorOpIn, Values: nodes},
-		}}
-	}
+	return func(spec *v1alpha1.IPPoolSpec) { spec.NodeSelector = hosts(nodes...) }
 }
 
 // tally is what clients saw of a contender.

@@ -16,9 +16,7 @@ import (
 )
 
 // ingress are the nodes that are backends of the tests of forwarding, each with a server of its own.
-var ingress = v1alpha1.Backends{Kind: v1alpha1.BackendNodes, NodeSelector: &metav1.LabelSelector{
-	MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "kubernetes.io/hostname", Operator: "In", Values: []string{"n1", "n2"}}},
-}}
+var ingress = v1alpha1.Backends{Kind: v1alpha1.BackendNodes, NodeSelector: hosts("n1", "n2")}
 
 // wantSeen asks 24 times: every ingress node must answer, and see the host that asks by its own address.
 func wantSeen(t *testing.T, s *scenario.Scenario, host string, addr netip.Addr) {
@@ -75,7 +73,7 @@ func TestNodesBehindTheHolderSeeTheVIP(t *testing.T) {
 	poolWith(t, s, func(spec *v1alpha1.IPPoolSpec) {
 		spec.Backends = ingress.DeepCopy()
 		spec.Backends.Port = 8080
-		spec.NodeSelector = &metav1.LabelSelector{MatchLabels: map[string]string{"kubernetes.io/hostname": "n3"}}
+		spec.NodeSelector = hosts("n3")
 	})
 	for _, node := range []string{"n1", "n2"} {
 		serve(t, s, node, "http:8080")

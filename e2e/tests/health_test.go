@@ -157,9 +157,7 @@ func TestBackendsThatFailByGRPCAreRemovedAndReplaced(t *testing.T) {
 	s, ctx := connect(t)
 	far := map[bool]netip.Addr{true: nodeAddress(t, s, "far", true), false: nodeAddress(t, s, "far", false)}
 	name := poolWith(t, s, func(spec *v1alpha1.IPPoolSpec) {
-		spec.Backends = &v1alpha1.Backends{Kind: v1alpha1.BackendNodes, Port: 8080, NodeSelector: &metav1.LabelSelector{
-			MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "kubernetes.io/hostname", Operator: "In", Values: []string{"n1", "n2"}}},
-		}}
+		spec.Backends = &v1alpha1.Backends{Kind: v1alpha1.BackendNodes, Port: 8080, NodeSelector: hosts("n1", "n2")}
 		spec.DrainSeconds = new(int32(0))
 		spec.HealthCheck = &v1alpha1.HealthCheck{
 			Type: v1alpha1.CheckGRPC, Port: 9090, IntervalSeconds: 1, RemoveAfterSeconds: new(int32(1)),

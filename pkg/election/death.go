@@ -38,8 +38,9 @@ func (d *decider) judge() {
 	}
 }
 
-// outOfReach are the nodes that should have no VIP as long as others can: those that this speaker does not reach, if it reaches most;
-// else it is this one itself that the others do not reach. So it is if they just revoked it: they may know sooner.
+// outOfReach are the nodes that should have no VIP as long as others can: those that this speaker does not reach, if it
+// reaches most; else it is this one itself that the others do not reach. So it is if they just revoked it: they may know
+// sooner.
 func (d *decider) outOfReach() map[string]bool {
 	remote := map[string]bool{}
 	if proven := d.view.Lost.Add(d.timing.TTake); d.view.Lost > 0 && d.now < proven {

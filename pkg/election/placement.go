@@ -10,7 +10,8 @@ import (
 // placement spreads VIPs over living nodes by rendezvous hashing with bounded load: every VIP goes to the first node of its
 // own order that has not its share yet, so that equal nodes differ by one VIP at most. Preferred nodes come first in the order,
 // and while one of those with the most weight lives no other is chosen; those that are out of reach come last whatever they
-// weigh. All speakers that see the same compute the same. See Mirrokni, Thorup, Zadimoghaddam: Consistent Hashing with Bounded Loads (2017).
+// weigh. All speakers that see the same compute the same. See Mirrokni, Thorup, Zadimoghaddam: Consistent Hashing with Bounded
+// Loads (2017).
 type placement struct {
 	vips   []VIP
 	alive  map[string]bool
