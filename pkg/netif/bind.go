@@ -21,56 +21,31 @@ func (k *Kernel) Bind(b model.Binding, lifetime time.Duration) error {
 	if err != nil {
 		return fmt.Errorf("bind %s on %s: %w", b.Addr, b.Interface, missing(err))
 	}
-	return k.replace(b, link, lifetime)
+	return k.write([]placed{{b, link.Attrs().Index}}, lifetime)
 }
 
 // Refresh gives every binding the lifetime anew, binding those that are gone. It goes on past one that fails and returns
-// all errors joined.
+// all errors joined. It costs a write for some hundreds of them.
 func (k *Kernel) Refresh(bindings []model.Binding, lifetime time.Duration) error {
-	if len(bindings) == 0 {
-		return nil
-	}
 	var failures []error
-	links := map[string]netlink.Link{} // looked up once for all bindings
-	failed := map[string]bool{}
+	indices := map[string]int{} // of interfaces, looked up once for all bindings; 0: it failed
+	there := make([]placed, 0, len(bindings))
 	for _, b := range bindings {
-		if failed[b.Interface] {
-			continue
-		}
-		if links[b.Interface] == nil {
+		index, known := indices[b.Interface]
+		if !known {
 			link, err := k.link(b.Interface)
-			if err != nil {
+			if err == nil {
+				index = link.Attrs().Index
+			} else {
 				failures = append(failures, fmt.Errorf("refresh the addresses on %s: %w", b.Interface, missing(err)))
-				failed[b.Interface] = true
-				continue
 			}
-			links[b.Interface] = link
+			indices[b.Interface] = index
 		}
-		if err := k.replace(b, links[b.Interface], lifetime); err != nil {
-			failures = append(failures, err)
+		if index != 0 {
+			there = append(there, placed{b, index})
 		}
 	}
-	return errors.Join(failures...)
-}
-
-func (k *Kernel) replace(b model.Binding, link netlink.Link, lifetime time.Duration) error {
-	addr := address(b)
-	addr.Flags = unix.IFA_F_NODAD | unix.IFA_F_NOPREFIXROUTE
-	// The library sends preferred_lft 0 only beside a valid_lft above 0, which is all that is ever asked for here.
-	addr.ValidLft, addr.PreferedLft = seconds(lifetime), 0
-	err := k.handle.AddrReplace(link, addr)
-	if err == nil {
-		return nil
-	}
-	err = fmt.Errorf("bind %s on %s: %w", b.Addr, b.Interface, err)
-	switch {
-	case errors.Is(err, unix.EPERM):
-		return fmt.Errorf("%w: CAP_NET_ADMIN is missing (add NET_ADMIN to the container's capabilities)", err)
-	case b.Addr.Is6() && (errors.Is(err, unix.EACCES) || errors.Is(err, unix.EOPNOTSUPP)):
-		return fmt.Errorf("%w: IPv6 is disabled there: sysctl net.ipv6.conf.%s.disable_ipv6=0", err, b.Interface)
-	default:
-		return err
-	}
+	return errors.Join(append(failures, k.write(there, lifetime))...)
 }
 
 // Unbind takes a VIP off its interface; without one, off those where it does not answer (see Bound). One that is gone, or
@@ -114,11 +89,6 @@ func (k *Kernel) unbindDoubtful(b model.Binding) error {
 func address(b model.Binding) *netlink.Addr {
 	bits := b.Addr.BitLen()
 	return &netlink.Addr{IPNet: &net.IPNet{IP: b.Addr.AsSlice(), Mask: net.CIDRMask(bits, bits)}}
-}
-
-// seconds rounds up, to 1 at the least.
-func seconds(d time.Duration) int {
-	return max(1, int((d+time.Second-1)/time.Second))
 }
 
 func missing(err error) error {

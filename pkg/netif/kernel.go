@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"github.com/fairlead/fairlead/pkg/model"
@@ -20,6 +21,9 @@ import (
 type Kernel struct {
 	handle *netlink.Handle // serialises the requests on its one socket
 	lookup sync.Mutex      // LinkByName notes in the handle, unguarded, what an old kernel cannot do
+
+	writing sync.Mutex        // held while addresses are written
+	writes  *nl.NetlinkSocket // for them: the handle sends one message at a time
 }
 
 // callTimeout ends a request whose answer was lost. A request takes microseconds.
@@ -35,11 +39,19 @@ func New() (*Kernel, error) {
 		handle.Close()
 		return nil, fmt.Errorf("set the timeout of a netlink socket: %w", err)
 	}
-	return &Kernel{handle: handle}, nil
+	writes, err := newWrites()
+	if err != nil {
+		handle.Close()
+		return nil, err
+	}
+	return &Kernel{handle: handle, writes: writes}, nil
 }
 
-// Close closes the socket.
-func (k *Kernel) Close() { k.handle.Close() }
+// Close closes the sockets.
+func (k *Kernel) Close() {
+	k.handle.Close()
+	k.writes.Close()
+}
 
 // dumpAttempts bounds how often a dump is taken again because the table changed meanwhile.
 const dumpAttempts = 10

@@ -1,0 +1,127 @@
+package netif
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+
+	"github.com/fairlead/fairlead/pkg/model"
+)
+
+// placed is a binding and the index of its interface.
+type placed struct {
+	model.Binding
+	index int
+}
+
+// writesAtOnce is how many addresses go to the kernel in one datagram: 18 kB, well within a socket's send buffer.
+const writesAtOnce = 256
+
+// newWrites opens a socket for write.
+func newWrites() (*nl.NetlinkSocket, error) {
+	socket, err := nl.Subscribe(unix.NETLINK_ROUTE) // to no group
+	if err != nil {
+		return nil, fmt.Errorf("open a netlink socket to write addresses: %w", err)
+	}
+	timeout := unix.NsecToTimeval(callTimeout.Nanoseconds())
+	if err := socket.SetReceiveTimeout(&timeout); err != nil {
+		socket.Close()
+		return nil, fmt.Errorf("set the timeout of a netlink socket: %w", err)
+	}
+	return socket, nil
+}
+
+// write puts addresses on their interfaces for a lifetime, or sets that of those that are there. It goes on past one that
+// fails and returns all errors joined.
+func (k *Kernel) write(addresses []placed, lifetime time.Duration) error {
+	k.writing.Lock()
+	defer k.writing.Unlock()
+	var failures []error
+	for chunk := range slices.Chunk(addresses, writesAtOnce) {
+		failures = append(failures, k.writeChunk(chunk, lifetime)...)
+	}
+	return errors.Join(failures...)
+}
+
+// writeChunk sends a message for each address in one datagram, which the kernel works off in order. It answers those that
+// failed, and the last one, of which an acknowledgement is asked.
+func (k *Kernel) writeChunk(addresses []placed, lifetime time.Duration) (failures []error) {
+	var datagram []byte
+	asked := map[uint32]placed{}
+	var last uint32
+	for i, a := range addresses {
+		request := request(a, lifetime)
+		if i == len(addresses)-1 {
+			request.Flags |= unix.NLM_F_ACK
+			last = request.Seq
+		}
+		asked[request.Seq] = a
+		datagram = append(datagram, request.Serialize()...)
+	}
+	if err := unix.Sendto(k.writes.GetFd(), datagram, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		return []error{fmt.Errorf("send %d addresses to the kernel: %w", len(addresses), err)}
+	}
+	for {
+		answers, _, err := k.writes.Receive()
+		if err != nil {
+			return append(failures, fmt.Errorf("wait for the kernel to take %d addresses: %w", len(addresses), err))
+		}
+		for _, answer := range answers {
+			a, ours := asked[answer.Header.Seq] // else it is late, for one that was given up
+			if !ours || answer.Header.Type != unix.NLMSG_ERROR {
+				continue
+			}
+			if code := -int32(nl.NativeEndian().Uint32(answer.Data)); code != 0 {
+				failures = append(failures, explain(a.Binding, syscall.Errno(code)))
+			}
+			if answer.Header.Seq == last {
+				return failures
+			}
+		}
+	}
+}
+
+// request is the message of rtnetlink(7) that adds an address or replaces it.
+func request(a placed, lifetime time.Duration) *nl.NetlinkRequest {
+	family := unix.AF_INET
+	if a.Addr.Is6() {
+		family = unix.AF_INET6
+	}
+	message := nl.NewIfAddrmsg(family)
+	message.Prefixlen, message.Index = uint8(a.Addr.BitLen()), uint32(a.index)
+	// preferred_lft 0: see Bind.
+	life := nl.IfaCacheInfo{IfaCacheinfo: unix.IfaCacheinfo{Valid: uint32(seconds(lifetime))}}
+	request := nl.NewNetlinkRequest(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_REPLACE)
+	for _, part := range []nl.NetlinkRequestData{
+		message,
+		nl.NewRtAttr(unix.IFA_LOCAL, a.Addr.AsSlice()),
+		nl.NewRtAttr(unix.IFA_ADDRESS, a.Addr.AsSlice()),
+		nl.NewRtAttr(unix.IFA_FLAGS, nl.Uint32Attr(unix.IFA_F_NODAD|unix.IFA_F_NOPREFIXROUTE)),
+		nl.NewRtAttr(unix.IFA_CACHEINFO, life.Serialize()),
+	} {
+		request.AddData(part)
+	}
+	return request
+}
+
+// seconds rounds up, to 1 at the least.
+func seconds(d time.Duration) int {
+	return max(1, int((d+time.Second-1)/time.Second))
+}
+
+func explain(b model.Binding, err error) error {
+	err = fmt.Errorf("bind %s on %s: %w", b.Addr, b.Interface, err)
+	switch {
+	case errors.Is(err, unix.EPERM):
+		return fmt.Errorf("%w: CAP_NET_ADMIN is missing (add NET_ADMIN to the container's capabilities)", err)
+	case b.Addr.Is6() && (errors.Is(err, unix.EACCES) || errors.Is(err, unix.EOPNOTSUPP)):
+		return fmt.Errorf("%w: IPv6 is disabled there: sysctl net.ipv6.conf.%s.disable_ipv6=0", err, b.Interface)
+	default:
+		return err
+	}
+}
