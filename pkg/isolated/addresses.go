@@ -68,27 +68,40 @@ func assemble(routed, local map[netip.Addr]bool, proxies []model.Binding) []mode
 	return slices.Compact(bound)
 }
 
-// Bind has a VIP answered for on an interface of the host, and its packets taken in the namespace. The lifetime, in whole
-// seconds, is that of all VIPs: it counts where the fence lapsed, else the last Refresh does.
-func (k *Kernel) Bind(b model.Binding, lifetime time.Duration) error {
+// Bind has VIPs answered for on interfaces of the host, and their packets taken in the namespace, and returns what failed. The
+// lifetime, in whole seconds, is that of all VIPs: it counts where the fence lapsed, else the last Refresh does.
+func (k *Kernel) Bind(bindings []model.Binding, lifetime time.Duration) map[netip.Addr]error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	failed := map[netip.Addr]error{}
+	for _, b := range bindings {
+		err := k.raise(b.Addr, lifetime)
+		if err == nil {
+			err = k.bind(b)
+		}
+		if err != nil {
+			failed[b.Addr] = err
+		}
+	}
+	return failed
+}
+
+// raise puts up the fence of an address's family where it lapsed.
+func (k *Kernel) raise(vip netip.Addr, lifetime time.Duration) error {
 	if err := k.rejoin(); err != nil {
 		return err
 	}
+	if vip.Is6() {
+		if k.beat.lapsed() {
+			return k.beat.send(lifetime)
+		}
+		return nil
+	}
 	fenced, err := k.fenced()
-	if err != nil {
+	if err != nil || fenced {
 		return err
 	}
-	if b.Addr.Is4() && !fenced {
-		err = k.fence(lifetime)
-	} else if b.Addr.Is6() && k.beat.lapsed() {
-		err = k.beat.send(lifetime)
-	}
-	if err != nil {
-		return err
-	}
-	return k.bind(b)
+	return k.fence(lifetime)
 }
 
 func (k *Kernel) bind(b model.Binding) error {

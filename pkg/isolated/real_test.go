@@ -17,6 +17,10 @@ import (
 
 var vip = model.Binding{Addr: netip.MustParseAddr("10.0.0.100"), Interface: "eth0"}
 
+func bindOne(k *Kernel, b model.Binding, lifetime time.Duration) error {
+	return k.Bind([]model.Binding{b}, lifetime)[b.Addr]
+}
+
 func check(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
@@ -61,7 +65,7 @@ func inode(t *testing.T, path string) uint64 {
 func TestKernelTheNamespaceOutlivesWhoMadeIt(t *testing.T) {
 	k, path := joined(t)
 	defer func() { _, err := Remove(path, nil); check(t, err) }()
-	check(t, k.Bind(vip, time.Minute))
+	check(t, bindOne(k, vip, time.Minute))
 	made := inode(t, path)
 	if again := rejoined(t, path); inode(t, path) != made || !slices.Equal(bound(t, again), []model.Binding{vip}) {
 		t.Errorf("another one finds namespace %d with %v, want %d with %v", inode(t, path), bound(t, again), made, vip)
@@ -86,7 +90,7 @@ func TestKernelALinkThatWasRemovedIsMadeAgain(t *testing.T) {
 		},
 		"the host's end down": func() error { return netnstest.Link(HostLink, false) },
 	} {
-		check(t, k.Bind(vip, time.Minute))
+		check(t, bindOne(k, vip, time.Minute))
 		if have := bound(t, k); !slices.Equal(have, []model.Binding{vip}) {
 			t.Fatalf("before: bound %v", have)
 		}
@@ -105,8 +109,8 @@ func TestKernelOthersDoNotLiveOnByARefresh(t *testing.T) {
 	k, path := joined(t)
 	defer func() { _, err := Remove(path, nil); check(t, err) }()
 	other := model.Binding{Addr: netip.MustParseAddr("10.0.0.101"), Interface: "eth0"}
-	check(t, k.Bind(vip, time.Minute))
-	check(t, k.Bind(other, time.Minute))
+	check(t, bindOne(k, vip, time.Minute))
+	check(t, bindOne(k, other, time.Minute))
 	next := rejoined(t, path)
 	check(t, next.Refresh([]model.Binding{vip}, time.Minute))
 	if have := bound(t, next); !slices.Equal(have, []model.Binding{vip}) {
@@ -121,7 +125,7 @@ func TestKernelRemoveLeavesWhatIsNotOurs(t *testing.T) {
 	foreign := &netlink.Neigh{LinkIndex: eth0.Attrs().Index, IP: netip.MustParseAddr("10.0.0.200").AsSlice(), Flags: netlink.NTF_PROXY}
 	check(t, netlink.NeighAdd(foreign))
 	check(t, netlink.RuleAdd(func() *netlink.Rule { r := netlink.NewRule(); r.Mark, r.Table = 1, 100; return r }()))
-	check(t, k.Bind(vip, time.Minute))
+	check(t, bindOne(k, vip, time.Minute))
 	if present, err := Present(path); !present || err != nil {
 		t.Errorf("present %v, error %v", present, err)
 	}

@@ -3,7 +3,10 @@ package netif
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
+	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -12,40 +15,50 @@ import (
 	"github.com/fairlead/fairlead/pkg/model"
 )
 
-// Bind puts a VIP on its interface for a lifetime, or sets the lifetime of one that is there. The address is deprecated
-// (preferred_lft 0), so that it is never chosen as a source address; it skips duplicate address detection, which would
-// keep it from answering for a second; and it adds no route for its prefix. The kernel counts lifetimes in whole seconds:
-// the lifetime is rounded up, to 1 s at the least.
-func (k *Kernel) Bind(b model.Binding, lifetime time.Duration) error {
-	link, err := k.link(b.Interface)
-	if err != nil {
-		return fmt.Errorf("bind %s on %s: %w", b.Addr, b.Interface, missing(err))
+// Bind puts VIPs on their interfaces for a lifetime, or sets the lifetime of those that are there, and returns what failed. The
+// addresses are deprecated (preferred_lft 0), so that none is ever chosen as a source address; they skip duplicate address
+// detection, which would keep them from answering for a second; and they add no route for their prefix. The kernel counts
+// lifetimes in whole seconds: the lifetime is rounded up, to 1 s at the least. It costs a write for some hundreds of them.
+func (k *Kernel) Bind(bindings []model.Binding, lifetime time.Duration) map[netip.Addr]error {
+	there, missing := k.place(bindings)
+	failed := k.write(there, lifetime)
+	for _, b := range bindings {
+		if err := missing[b.Interface]; err != nil {
+			failed[b.Addr] = fmt.Errorf("bind %s on %s: %w", b.Addr, b.Interface, err)
+		}
 	}
-	return k.write([]placed{{b, link.Attrs().Index}}, lifetime)
+	return failed
 }
 
-// Refresh gives every binding the lifetime anew, binding those that are gone. It goes on past one that fails and returns
-// all errors joined. It costs a write for some hundreds of them.
+// Refresh is Bind, and returns all errors joined; that an interface is missing it says once.
 func (k *Kernel) Refresh(bindings []model.Binding, lifetime time.Duration) error {
-	var failures []error
-	indices := map[string]int{} // of interfaces, looked up once for all bindings; 0: it failed
-	there := make([]placed, 0, len(bindings))
-	for _, b := range bindings {
-		index, known := indices[b.Interface]
-		if !known {
-			link, err := k.link(b.Interface)
-			if err == nil {
-				index = link.Attrs().Index
-			} else {
-				failures = append(failures, fmt.Errorf("refresh the addresses on %s: %w", b.Interface, missing(err)))
-			}
-			indices[b.Interface] = index
-		}
-		if index != 0 {
-			there = append(there, placed{b, index})
-		}
+	there, missing := k.place(bindings)
+	failures := slices.Collect(maps.Values(k.write(there, lifetime)))
+	for name, err := range missing {
+		failures = append(failures, fmt.Errorf("refresh the addresses on %s: %w", name, err))
 	}
-	return errors.Join(append(failures, k.write(there, lifetime))...)
+	return errors.Join(failures...)
+}
+
+// place looks up each interface once, and returns what is wrong with it by its name.
+func (k *Kernel) place(bindings []model.Binding) (there []placed, missing map[string]error) {
+	indices := map[string]int{}
+	missing = map[string]error{}
+	for _, b := range bindings {
+		if missing[b.Interface] != nil {
+			continue
+		}
+		if indices[b.Interface] == 0 {
+			link, err := k.link(b.Interface)
+			if err != nil {
+				missing[b.Interface] = absent(err)
+				continue
+			}
+			indices[b.Interface] = link.Attrs().Index
+		}
+		there = append(there, placed{b, indices[b.Interface]})
+	}
+	return there, missing
 }
 
 // Unbind takes a VIP off its interface; without one, off those where it does not answer (see Bound). One that is gone, or
@@ -91,7 +104,7 @@ func address(b model.Binding) *netlink.Addr {
 	return &netlink.Addr{IPNet: &net.IPNet{IP: b.Addr.AsSlice(), Mask: net.CIDRMask(bits, bits)}}
 }
 
-func missing(err error) error {
+func absent(err error) error {
 	if errors.As(err, &netlink.LinkNotFoundError{}) {
 		return fmt.Errorf("the node has no such interface: %w", err)
 	}

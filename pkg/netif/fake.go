@@ -3,6 +3,7 @@ package netif
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -91,10 +92,16 @@ func (f *Fake) Bound() ([]model.Binding, error) {
 }
 
 // Bind is that of Kernel.
-func (f *Fake) Bind(b model.Binding, lifetime time.Duration) error {
+func (f *Fake) Bind(bindings []model.Binding, lifetime time.Duration) map[netip.Addr]error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.bind("bind", b, lifetime)
+	failed := map[netip.Addr]error{}
+	for _, b := range bindings {
+		if err := f.bind("bind", b, lifetime); err != nil {
+			failed[b.Addr] = err
+		}
+	}
+	return failed
 }
 
 // Refresh is that of Kernel.

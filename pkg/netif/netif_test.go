@@ -23,7 +23,7 @@ import (
 var _ = []interface {
 	Interfaces() ([]Interface, error)
 	Bound() ([]model.Binding, error)
-	Bind(model.Binding, time.Duration) error
+	binder
 	Refresh([]model.Binding, time.Duration) error
 	Unbind(model.Binding) error
 	Watch(context.Context, func())
@@ -38,6 +38,15 @@ func ifi(name string, up bool, prefixes ...string) Interface {
 		i.Prefixes = append(i.Prefixes, netip.MustParsePrefix(p))
 	}
 	return i
+}
+
+// binder is a Kernel or a Fake.
+type binder interface {
+	Bind([]model.Binding, time.Duration) map[netip.Addr]error
+}
+
+func bindOne(k binder, b model.Binding, lifetime time.Duration) error {
+	return k.Bind([]model.Binding{b}, lifetime)[b.Addr]
 }
 
 func on(name, addr string) model.Binding {
@@ -82,7 +91,7 @@ func TestDiffConverges(t *testing.T) {
 			fake.Unbind(b)
 		}
 		for _, b := range bind {
-			if err := fake.Bind(b, time.Second); err != nil {
+			if err := bindOne(fake, b, time.Second); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -152,7 +161,7 @@ func TestTheFakeTellsOfChanges(t *testing.T) {
 		go fake.Watch(ctx, func() { calls++ })
 		synctest.Wait()
 		vip := on("eth0", "10.0.0.1")
-		if err := fake.Bind(vip, time.Second); err != nil {
+		if err := bindOne(fake, vip, time.Second); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()

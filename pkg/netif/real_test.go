@@ -49,8 +49,8 @@ func TestKernelListsInterfaces(t *testing.T) {
 	k := real(t)
 	check(t, netnstest.Dummy("eth1"))
 	check(t, netnstest.Link("eth1", false))
-	check(t, k.Bind(on("eth0", "10.9.9.9"), time.Minute))
-	check(t, k.Bind(on("eth0", "fd09::9"), time.Minute))
+	check(t, bindOne(k, on("eth0", "10.9.9.9"), time.Minute))
+	check(t, bindOne(k, on("eth0", "fd09::9"), time.Minute))
 	have, err := k.Interfaces()
 	check(t, err)
 	have = slices.DeleteFunc(have, func(i Interface) bool { return !strings.HasPrefix(i.Name, "eth") }) // the kernel's tunnels
@@ -74,7 +74,7 @@ func TestKernelBindsAndUnbinds(t *testing.T) {
 	}
 	for range 2 { // the second time it is a refresh
 		for _, b := range vips {
-			check(t, k.Bind(b, 30*time.Second))
+			check(t, bindOne(k, b, 30*time.Second))
 		}
 	}
 	if diff := cmp.Diff(vips, bound(t, k), compareAddrs); diff != "" {
@@ -107,8 +107,8 @@ func TestKernelBindsAndUnbinds(t *testing.T) {
 
 func TestKernelVIPIsNeverASource(t *testing.T) {
 	k := real(t)
-	check(t, k.Bind(on("eth0", "fd00::100"), time.Minute))
-	check(t, k.Bind(on("eth0", "10.0.0.100"), time.Minute))
+	check(t, bindOne(k, on("eth0", "fd00::100"), time.Minute))
+	check(t, bindOne(k, on("eth0", "10.0.0.100"), time.Minute))
 	for _, to := range []string{"[fd00::99]:9", "10.0.0.99:9"} {
 		conn, err := net.Dial("udp", to)
 		check(t, err)
@@ -144,11 +144,11 @@ func TestKernelAddressLeavesAfterItsLifetime(t *testing.T) {
 
 func TestKernelNamesWhatIsInTheWay(t *testing.T) {
 	k := real(t)
-	if err := k.Bind(on("eth9", "10.0.0.100"), time.Second); err == nil || !strings.Contains(err.Error(), "bind 10.0.0.100 on eth9: the node has no such interface") {
+	if err := bindOne(k, on("eth9", "10.0.0.100"), time.Second); err == nil || !strings.Contains(err.Error(), "bind 10.0.0.100 on eth9: the node has no such interface") {
 		t.Errorf("an interface that is missing: error %v", err)
 	}
 	check(t, netnstest.Sysctl("net/ipv6/conf/eth0/disable_ipv6", "1"))
-	if err := k.Bind(on("eth0", "fd00::100"), time.Second); err == nil || !strings.Contains(err.Error(), "sysctl net.ipv6.conf.eth0.disable_ipv6=0") {
+	if err := bindOne(k, on("eth0", "fd00::100"), time.Second); err == nil || !strings.Contains(err.Error(), "sysctl net.ipv6.conf.eth0.disable_ipv6=0") {
 		t.Errorf("IPv6 that is disabled: error %v", err)
 	}
 	err := k.Refresh([]model.Binding{on("eth9", "10.0.0.1"), on("eth9", "10.0.0.2"), on("eth0", "10.0.0.100")}, time.Second)
@@ -207,7 +207,7 @@ func TestKernelWatchTellsOfChangesButNotOfRefreshes(t *testing.T) {
 	netnstest.Eventually(t, "the first call", 10*time.Second, func() bool { return calls.Load() > 0 })
 	vip := on("eth0", "10.0.0.100")
 	for what, f := range map[string]func() error{
-		"binding":    func() error { return k.Bind(vip, 30*time.Second) },
+		"binding":    func() error { return bindOne(k, vip, 30*time.Second) },
 		"refreshing": func() error { return k.Refresh([]model.Binding{vip}, 30*time.Second) },
 	} {
 		time.Sleep(5 * settle) // for the calls that tell of what is past
@@ -274,7 +274,7 @@ func TestKernelAddressThatDetectionKeepsFromAnsweringIsReplaced(t *testing.T) {
 		t.Errorf("while the address is tentative, bound (-want +got):\n%s", diff)
 	}
 	netnstest.Eventually(t, "the failure of the detection", 10*time.Second, func() bool { return flags()&unix.IFA_F_DADFAILED != 0 })
-	check(t, k.Bind(vip, time.Minute)) // a refresh does not mend it
+	check(t, bindOne(k, vip, time.Minute)) // a refresh does not mend it
 	have := bound(t, k)
 	if diff := cmp.Diff([]model.Binding{nowhere}, have, compareAddrs); diff != "" {
 		t.Errorf("after it failed, bound (-want +got):\n%s", diff)
@@ -284,7 +284,7 @@ func TestKernelAddressThatDetectionKeepsFromAnsweringIsReplaced(t *testing.T) {
 		check(t, k.Unbind(b))
 	}
 	for _, b := range bind {
-		check(t, k.Bind(b, time.Minute))
+		check(t, bindOne(k, b, time.Minute))
 	}
 	if diff := cmp.Diff([]model.Binding{vip}, bound(t, k), compareAddrs); diff != "" {
 		t.Errorf("in the end, bound (-want +got):\n%s", diff)
@@ -317,7 +317,7 @@ func TestKernelBoundIPv6AddressAnswersAtOnceAndJoinsItsGroup(t *testing.T) {
 		t.Fatal("the host is in the group without the address")
 	}
 	vip := on("eth0", "fd00::12:3456")
-	check(t, k.Bind(vip, time.Minute))
+	check(t, bindOne(k, vip, time.Minute))
 	host.Do(func() error {
 		flags, _, _, found, err := netnstest.Lifetimes("fd00::12:3456/128")
 		if !found || flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) != 0 || flags&unix.IFA_F_NODAD == 0 {

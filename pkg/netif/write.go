@@ -3,6 +3,7 @@ package netif
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"syscall"
 	"time"
@@ -36,21 +37,24 @@ func newWrites() (*nl.NetlinkSocket, error) {
 	return socket, nil
 }
 
-// write puts addresses on their interfaces for a lifetime, or sets that of those that are there. It goes on past one that
-// fails and returns all errors joined.
-func (k *Kernel) write(addresses []placed, lifetime time.Duration) error {
+// write puts addresses on their interfaces for a lifetime, or sets that of those that are there, and returns what failed.
+func (k *Kernel) write(addresses []placed, lifetime time.Duration) map[netip.Addr]error {
 	k.writing.Lock()
 	defer k.writing.Unlock()
-	var failures []error
+	failed := map[netip.Addr]error{}
 	for chunk := range slices.Chunk(addresses, writesAtOnce) {
-		failures = append(failures, k.writeChunk(chunk, lifetime)...)
+		if err := k.writeChunk(chunk, lifetime, failed); err != nil {
+			for _, a := range chunk {
+				failed[a.Addr] = fmt.Errorf("bind %s on %s: %w", a.Addr, a.Interface, err)
+			}
+		}
 	}
-	return errors.Join(failures...)
+	return failed
 }
 
 // writeChunk sends a message for each address in one datagram, which the kernel works off in order. It answers those that
-// failed, and the last one, of which an acknowledgement is asked.
-func (k *Kernel) writeChunk(addresses []placed, lifetime time.Duration) (failures []error) {
+// failed, and the last one, of which an acknowledgement is asked. An error says that it is not known what came of them.
+func (k *Kernel) writeChunk(addresses []placed, lifetime time.Duration, failed map[netip.Addr]error) error {
 	var datagram []byte
 	asked := map[uint32]placed{}
 	var last uint32
@@ -64,12 +68,12 @@ func (k *Kernel) writeChunk(addresses []placed, lifetime time.Duration) (failure
 		datagram = append(datagram, request.Serialize()...)
 	}
 	if err := unix.Sendto(k.writes.GetFd(), datagram, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return []error{fmt.Errorf("send %d addresses to the kernel: %w", len(addresses), err)}
+		return fmt.Errorf("send %d addresses to the kernel: %w", len(addresses), err)
 	}
 	for {
 		answers, _, err := k.writes.Receive()
 		if err != nil {
-			return append(failures, fmt.Errorf("wait for the kernel to take %d addresses: %w", len(addresses), err))
+			return fmt.Errorf("wait for the kernel to take %d addresses: %w", len(addresses), err)
 		}
 		for _, answer := range answers {
 			a, ours := asked[answer.Header.Seq] // else it is late, for one that was given up
@@ -77,10 +81,10 @@ func (k *Kernel) writeChunk(addresses []placed, lifetime time.Duration) (failure
 				continue
 			}
 			if code := -int32(nl.NativeEndian().Uint32(answer.Data)); code != 0 {
-				failures = append(failures, explain(a.Binding, syscall.Errno(code)))
+				failed[a.Addr] = explain(a.Binding, syscall.Errno(code))
 			}
 			if answer.Header.Seq == last {
-				return failures
+				return nil
 			}
 		}
 	}

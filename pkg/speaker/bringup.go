@@ -102,28 +102,39 @@ func changed(old, now []model.Server) []wanted {
 	return out
 }
 
+// boundAtOnce is how many VIPs are bound before the first of them is announced, and before Refresh can prolong lives again.
+const boundAtOnce = 64
+
 // bind puts the wanted VIPs on their interfaces, but for those that failed below, and announces them.
 func (s *step) bind(have []model.Binding) {
 	if s.settledBound {
 		return
 	}
+	there := setOf(have)
+	bound := intersect(s.want.Bindings, have)
+	missing := slices.DeleteFunc(slices.Clone(s.want.Bindings), func(b model.Binding) bool { return there[b] || s.outcome.Failed[b.Addr] != nil })
+	for chunk := range slices.Chunk(missing, boundAtOnce) {
+		bound = s.bindSome(bound, chunk)
+		s.kernel.Announcer.Set(bound)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	there := setOf(have)
-	var bound []model.Binding
-	for _, binding := range s.want.Bindings {
-		if there[binding] {
-			bound = append(bound, binding)
-			continue
-		}
-		if s.outcome.Failed[binding.Addr] != nil {
-			continue
-		}
-		lifetime := s.fence()
-		if lifetime <= 0 {
-			continue // the right lapsed meanwhile: the next plan does not want it
-		}
-		if err := s.kernel.Addresses.Bind(binding, lifetime); err != nil {
+	s.bound = intersect(s.want.Bindings, bound) // in the order of the plan
+	s.outcome.Bound = s.bound
+	s.kernel.Announcer.Set(s.bound)
+}
+
+// bindSome binds the missing ones and returns all that are bound now.
+func (s *step) bindSome(bound, missing []model.Binding) []model.Binding {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	lifetime := s.fence()
+	if lifetime <= 0 {
+		return bound // the right lapsed meanwhile: the next plan does not want them
+	}
+	failed := s.kernel.Addresses.Bind(missing, lifetime)
+	for _, binding := range missing {
+		if err := failed[binding.Addr]; err != nil {
 			s.errs = append(s.errs, err)
 			s.outcome.Failed[binding.Addr] = err
 			continue
@@ -132,8 +143,8 @@ func (s *step) bind(have []model.Binding) {
 		s.repairedBinding(binding)
 		bound = append(bound, binding)
 	}
-	s.bound, s.outcome.Bound = bound, bound
-	s.kernel.Announcer.Set(bound)
+	s.bound = bound
+	return bound
 }
 
 // keepBound goes on announcing what was bound before: what was working keeps working.

@@ -53,7 +53,7 @@ type Servers interface {
 type Addresses interface {
 	Interfaces() ([]netif.Interface, error)
 	Bound() ([]model.Binding, error)
-	Bind(model.Binding, time.Duration) error
+	Bind([]model.Binding, time.Duration) map[netip.Addr]error
 	Refresh([]model.Binding, time.Duration) error
 	Unbind(model.Binding) error
 	Receive([]model.Receiver) (int, error)

@@ -164,11 +164,34 @@ func TestAVIPThatIsGoneLeavesNothing(t *testing.T) {
 	}
 }
 
+// TestManyVIPsAreAnnouncedAsTheyAreBound: the first of them do not wait for the last.
+func TestManyVIPsAreAnnouncedAsTheyAreBound(t *testing.T) {
+	f := newFakes(nft.NewFake())
+	var want model.NodeState
+	for i := range 4 * boundAtOnce {
+		addr := netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})
+		want.VIPs = append(want.VIPs, addr)
+		want.Bindings = append(want.Bindings, model.Binding{Addr: addr, Interface: "eth0"})
+	}
+	most := 0 // that were bound before they were announced
+	f.addresses.FailOn(func(b model.Binding) error {
+		most = max(most, slices.Index(want.Bindings, b)+1-len(f.announcer.Announced()))
+		return nil
+	})
+	outcome := apply(t, f.datapath(), want)
+	if most != boundAtOnce {
+		t.Errorf("%d VIPs were bound before one of them was announced, want %d", most, boundAtOnce)
+	}
+	if announced := f.announcer.Announced(); !slices.Equal(announced, want.Bindings) || !slices.Equal(outcome.Bound, want.Bindings) {
+		t.Errorf("%d of %d VIPs are bound and %d announced", len(outcome.Bound), len(want.Bindings), len(announced))
+	}
+}
+
 func TestWhatIsNotOursStays(t *testing.T) {
 	theirs := server(foreign, 443, "10.0.0.5:443")
 	f := newFakes(nft.NewFake(), theirs)
-	if err := f.addresses.Bind(model.Binding{Addr: foreign, Interface: "eth0"}, time.Hour); err != nil {
-		t.Fatal(err)
+	if failed := f.addresses.Bind([]model.Binding{{Addr: foreign, Interface: "eth0"}}, time.Hour); len(failed) > 0 {
+		t.Fatal(failed)
 	}
 	d := f.datapath()
 	apply(t, d, holder())

@@ -47,7 +47,7 @@ type Interfaces interface {
 // VIPs are the addresses that the host hands on: see package isolated.
 type VIPs interface {
 	Bound() ([]model.Binding, error)
-	Bind(model.Binding, time.Duration) error
+	Bind([]model.Binding, time.Duration) map[netip.Addr]error
 	Refresh([]model.Binding, time.Duration) error
 	Unbind(model.Binding) error
 }
