@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -262,10 +263,13 @@ func (c *combination) suffer(t *testing.T, d damage) {
 		// Long enough for a request that was lost to time out, and for kube-proxy to start. Looking costs processes, which
 		// are slow in the lab's guest: at full pace it would keep the speakers from their work.
 		time.Sleep(time.Second)
+		if err := cmp.Or(allUp(probe, len(c.addresses)), c.proxied(ctx)); err != nil {
+			return err
+		}
 		if now := c.state(t); !maps.Equal(now, before) {
 			return fmt.Errorf("the nodes have %v, and had %v", now, before)
 		}
-		return errors.Join(c.proxied(ctx), allUp(probe, len(c.addresses)))
+		return nil
 	}))
 	c.sum(t, d, probe)
 	for addr, node := range holders { // where processors are as scarce as in the lab's guest, a repair may cost a speaker its claim
@@ -284,7 +288,10 @@ func (c *combination) suffer(t *testing.T, d damage) {
 			must(t, d.mend(ctx, c, node))
 		}
 	}
-	must(t, scenario.Until(ctx, func() error { return c.proxied(ctx) }))
+	must(t, scenario.Until(ctx, func() error {
+		time.Sleep(time.Second)
+		return c.proxied(ctx)
+	}))
 	if strings.Contains(c.proxy, "--proxy-mode=nftables") {
 		for node := range counted { // kube-proxy may have started, and emptied the table
 			must(t, shell(foreignServers)(ctx, c, node))
