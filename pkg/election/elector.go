@@ -355,6 +355,13 @@ func (e *Elector) Status() Status {
 	return status
 }
 
+// Claiming reports whether claims are being written now.
+func (e *Elector) Claiming() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.claiming > 0
+}
+
 // Until is when the right to announce any VIP lapses, unless it is prolonged before.
 func (e *Elector) Until() Instant {
 	e.mu.Lock()

@@ -149,14 +149,21 @@ func services(vip *v1alpha1.VIP) string {
 	return strings.Join(slices.Compact(names), ",")
 }
 
-// statusWriters is how many statuses are written at once.
-const statusWriters = 8
+const (
+	// statusWriters is how many statuses are written at once.
+	statusWriters = 8
+	// yieldMost is how long statuses wait for claims, which are looked at every yieldStep: a node that takes over hundreds of
+	// VIPs has better things to ask of the API server.
+	yieldMost = 2 * time.Second
+	yieldStep = 20 * time.Millisecond
+)
 
 // reporter writes the status of VIPs in the background: the datapath never waits for the API server.
 type reporter struct {
-	config  Config
-	watcher *kube.Watcher
-	kick    chan struct{}
+	config   Config
+	watcher  *kube.Watcher
+	claiming func() bool // whether this node claims VIPs now
+	kick     chan struct{}
 
 	// Of the reconciling goroutine: what was last reported on.
 	warned     map[string]string // by VIP, as are the looks
@@ -177,9 +184,9 @@ type reporter struct {
 	todo    map[string]bool
 }
 
-func newReporter(config Config, watcher *kube.Watcher) *reporter {
+func newReporter(config Config, watcher *kube.Watcher, claiming func() bool) *reporter {
 	return &reporter{
-		config: config, watcher: watcher, kick: make(chan struct{}, 1),
+		config: config, watcher: watcher, claiming: claiming, kick: make(chan struct{}, 1),
 		warned: map[string]string{}, looks: map[string]look{}, reports: map[string]kube.VIPReport{}, todo: map[string]bool{},
 	}
 }
@@ -204,6 +211,7 @@ func (r *reporter) run(ctx context.Context) {
 			return
 		case <-r.kick:
 		}
+		r.yield(ctx)
 		if !r.writeAll(ctx) {
 			select {
 			case <-ctx.Done():
@@ -212,6 +220,13 @@ func (r *reporter) run(ctx context.Context) {
 				r.wakeUp()
 			}
 		}
+	}
+}
+
+// yield waits while claims are written.
+func (r *reporter) yield(ctx context.Context) {
+	for until := time.Now().Add(yieldMost); r.claiming() && time.Now().Before(until) && ctx.Err() == nil; {
+		time.Sleep(yieldStep)
 	}
 }
 

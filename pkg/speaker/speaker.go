@@ -113,7 +113,7 @@ func New(config Config) (*Speaker, error) {
 		Ask: config.ask(), Clock: election.BootTime, Notify: s.Notify, Transform: kube.StripManagedFields, Metrics: config.ElectionMetrics,
 	})
 	s.datapath = NewDatapath(config.Kernel, s.right)
-	s.reporter = newReporter(config, watcher)
+	s.reporter = newReporter(config, watcher, s.elector.Claiming)
 	s.blame = newBlame(config, watcher.Nodes)
 	s.checks = newChecks(config, health.New(health.Config{Notify: s.Notify, Observe: config.Metrics.checked}))
 	s.drains = newDrains(config, s.Notify)
