@@ -19,7 +19,7 @@ var vip4, vip6 = on("eth0", "10.0.0.100"), on("eth0", "fd00::100")
 var oldMAC = net.HardwareAddr{2, 0, 0, 0, 0, 1}
 
 // pair returns a neighbour that knows both VIPs under an old MAC address, and a host that announces.
-func pair(t *testing.T, cfg Config) (neighbour, host *netnstest.Space, a *Announcer) {
+func pair(t testing.TB, cfg Config) (neighbour, host *netnstest.Space, a *Announcer) {
 	t.Helper()
 	netnstest.Require(t)
 	lan := netnstest.NewLAN(t)
