@@ -102,7 +102,8 @@ func newGossip(config Config, registry prometheus.Registerer, agent **speaker.Sp
 	return gossip.New(gossip.Config{
 		Node: config.Node, Port: config.GossipPort, Clock: func() time.Duration { return time.Duration(election.BootTime()) },
 		Address: func() netip.Addr { return (*agent).Address() }, Peers: func() map[string]netip.Addr { return (*agent).Peers() },
-		HasAPI: func(ctx context.Context) bool { return (*agent).HasAPI(ctx) }, Notify: func() { (*agent).Heard() },
+		HasAPI: func(ctx context.Context) bool { return (*agent).HasAPI(ctx) },
+		Spares: func(peer string) string { return (*agent).Spares(peer) }, Notify: func() { (*agent).Heard() },
 		Metrics: gossip.NewMetrics(registry),
 	})
 }

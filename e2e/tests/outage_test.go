@@ -50,6 +50,49 @@ func TestAnOutageOfTheAPIServerMovesNothing(t *testing.T) {
 	}
 }
 
+// TestWhoStandsStillInAnOutageHasItsVIPsBack: a speaker that is stopped for longer than its right lasts, while the API server is
+// away, loses its VIP to nobody, and has it again when it goes on although nobody can confirm that but its peers.
+func TestWhoStandsStillInAnOutageHasItsVIPsBack(t *testing.T) {
+	s, ctx := connect(t)
+	pool(t, s)
+	for _, addr := range web(t, s, "still", "n1", "n2") {
+		t.Run(family(addr), func(t *testing.T) {
+			holder, err := s.Holder(within(ctx, t), addr, "")
+			must(t, err)
+			t.Cleanup(func() {
+				must(t, s.Fault(context.Background(), cluster.APIUp, ""))
+				must(t, s.Fault(context.Background(), cluster.ThawSpeaker, holder))
+			})
+			must(t, s.Fault(ctx, cluster.APIDown, ""))
+			time.Sleep(2 * election.DefaultTiming().TTake) // the right is what the peers say by then
+			answers(t, s, "client", addr, 80)
+			probe, err := s.Probe(ctx, "client", cluster.ProbeOptions{}, fmt.Sprintf("http://%s/", netip.AddrPortFrom(addr, 80)))
+			must(t, err)
+			must(t, s.Fault(ctx, cluster.FreezeSpeaker, holder))
+			up := func(want bool) func() error {
+				return func() error {
+					if err := allUp(probe, 1); (err == nil) != want {
+						return fmt.Errorf("%s answers: %v, want %v", addr, err == nil, want)
+					}
+					return nil
+				}
+			}
+			must(t, scenario.Until(within(ctx, t), up(false)))
+			must(t, s.Fault(ctx, cluster.ThawSpeaker, holder))
+			must(t, scenario.Until(within(ctx, t), up(true)))
+			_, err = probe.Stop()
+			must(t, err)
+			must(t, s.Fault(ctx, cluster.APIUp, ""))
+			time.Sleep(2 * election.DefaultTiming().TTake)
+			now, err := s.Holder(within(ctx, t), addr, "")
+			must(t, err)
+			if now != holder {
+				t.Errorf("%s was held by %s and is by %s", addr, holder, now)
+			}
+		})
+	}
+}
+
 // loseAPI takes the API server away for a while.
 func loseAPI(t *testing.T, s *scenario.Scenario, addresses []netip.Addr) error {
 	t.Helper()

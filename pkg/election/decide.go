@@ -63,8 +63,10 @@ func (d *decider) confirm() {
 	}
 	own := d.view.Renewed.Add(d.timing.TSelf)
 	d.out.Until = own
-	if before := max(own, d.view.Until); d.now < before { // a right that has ended is not taken up again
+	if before := max(own, d.view.Until); d.now < before {
 		d.out.Until = max(before, d.holdOn())
+	} else {
+		d.out.Until = max(before, d.takeUp())
 	}
 	d.out.Unconfirmed = d.out.Until > own
 	d.wakeAt(own)
@@ -293,7 +295,7 @@ func (d *decider) renew() {
 	if !d.view.Registered || d.view.Failed > d.view.Renewed {
 		every = d.timing.RenewEvery
 	}
-	if _, _, answered := d.lacking(); answered && d.out.Unconfirmed {
+	if _, _, answered := d.lacking(anyReach); answered && d.out.Unconfirmed {
 		every = d.timing.AskEvery // it is back: a request that got no answer would get none
 		d.out.Retry = d.now >= d.view.Attempted.Add(every)
 	}

@@ -63,6 +63,7 @@ type Elector struct {
 	giveUp    context.CancelFunc // ends the renewal under way
 	failedAt  map[string]Instant
 	settled   bool
+	lapsed    bool // the right, at the last decision
 	offered   bool // VIPs were set from a settled status
 	alive     map[string]bool
 	status    Status
@@ -166,6 +167,7 @@ func (e *Elector) step(ctx context.Context) time.Duration {
 	now := e.config.Clock()
 	e.forgetHanded(now)
 	decision := Decide(now, e.config.Timing, e.view)
+	e.tellOfLapse(ctx, now, decision)
 	e.setHold(decision)
 	if decision.Ask && e.config.Ask != nil {
 		e.view.Asked = now
@@ -251,6 +253,9 @@ func (e *Elector) finish(ctx context.Context, key string, started Instant, err e
 	e.mu.Lock()
 	if key == keyRenew || strings.HasPrefix(key, heartbeatPrefix) {
 		e.unanswered(started, err)
+	}
+	if err == nil || errors.Is(err, errLost) {
+		e.view.Answered = e.config.Clock()
 	}
 	if isClaim(key) {
 		e.claiming--

@@ -3,6 +3,7 @@ package election
 import (
 	"cmp"
 	"slices"
+	"time"
 )
 
 // lacks reports whether the API server does not answer this speaker: a request since the last renewal that succeeded failed,
@@ -42,21 +43,54 @@ func (d *decider) holdOn() Instant {
 	if d.view.Reach == nil && d.known() > 1 {
 		return 0
 	}
-	lacking, reached, answered := d.lacking()
+	lacking, reached, answered := d.lacking(anyReach)
 	enough := d.known() / 2
-	most := d.timing.TSelf + (d.timing.TTake-d.timing.TSelf)*9/10
 	switch {
 	case enough == 0 || d.known() == 2 && reached == 0:
 		return d.now.Add(d.timing.TSelf)
 	case answered || len(lacking) < enough:
-		return d.view.Renewed.Add(most)
+		return d.view.Renewed.Add(d.noGives())
 	}
-	return lacking[enough-1].Add(most)
+	return lacking[enough-1].Add(d.noGives())
 }
 
-// lacking is when those peers were asked whom the API server did not answer lately, the last first; how many peers this speaker
-// reaches; and whether the API server answered any of them.
-func (d *decider) lacking() (asked []Instant, reached int, answered bool) {
+func anyReach(Reach) bool { return true }
+
+// takeUp is until when this speaker may have its VIPs back although its right ended: it was stopped for a while, or had no
+// processor, in an outage that goes on. As many peers as holdOn asks for must say that they cannot have taken them meanwhile.
+func (d *decider) takeUp() Instant {
+	if d.view.Policy != Hold || !d.lacks() || d.view.Reach == nil && d.known() > 1 {
+		return 0
+	}
+	enough := d.known() / 2
+	if enough == 0 {
+		return d.now.Add(d.timing.TSelf)
+	}
+	lacking, _, answered := d.lacking(func(reach Reach) bool { return reach.Spared == d.view.Self.Epoch })
+	if answered || len(lacking) < enough {
+		return 0
+	}
+	return lacking[enough-1].Add(d.noGives())
+}
+
+// noGives is for how long a peer's answer of no keeps the right, from the question on.
+func (d *decider) noGives() time.Duration {
+	return d.timing.TSelf + (d.timing.TTake-d.timing.TSelf)*9/10
+}
+
+// Spares returns the epoch of a peer that this speaker cannot have revoked for its silence, because the API server last answered
+// it before the peer's heartbeat was old enough; empty if it may have been.
+func (v View) Spares(node string, timing Timing) string {
+	peer := v.Peers[node]
+	if v.Answered >= peer.VersionSeen.Add(timing.TTake) {
+		return ""
+	}
+	return peer.Epoch
+}
+
+// lacking is when those peers were asked whom the API server did not answer lately, the last first, if they count; how many peers
+// this speaker reaches; and whether the API server answered any of them.
+func (d *decider) lacking(counts func(Reach) bool) (asked []Instant, reached int, answered bool) {
 	for _, reach := range d.view.Reach {
 		if !reach.Alive {
 			continue
@@ -66,7 +100,7 @@ func (d *decider) lacking() (asked []Instant, reached int, answered bool) {
 		case reach.Said == 0 || d.now >= reach.Said.Add(d.timing.TSelf):
 		case reach.HasAPI:
 			answered = true
-		default:
+		case counts(reach):
 			asked = append(asked, reach.Said)
 		}
 	}

@@ -3,10 +3,12 @@ package election
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/klog/v2"
 )
 
 // SetReach tells what the speakers' own network knows of the peers, by node.
@@ -26,11 +28,20 @@ func (e *Elector) HasAPI(ctx context.Context) bool {
 	answered := err == nil || apierrors.IsNotFound(err)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if !answered {
+	if answered {
+		e.view.Answered = e.config.Clock()
+	} else {
 		e.view.Failed = max(e.view.Failed, started)
 		e.wakeUp()
 	}
 	return answered
+}
+
+// Spares is that of View.
+func (e *Elector) Spares(node string) string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.view.Spares(node, e.config.Timing)
 }
 
 // unanswered notes that the API server did not answer a renewal or revocation. The lock is held.
@@ -55,12 +66,41 @@ func (e *Elector) Announced(vip string) {
 	defer e.mu.Unlock()
 	if e.view.Failed > e.view.Renewed && !e.view.Contested[vip] {
 		e.view.Contested[vip] = true
+		klog.Background().Info("Another host announces a VIP while the API server does not answer: it is let go", "node", e.config.Node, "vip", vip)
 		e.wakeUp()
 	}
 	asked, given := e.view.Handed[vip]
 	if given && e.view.Claims[vip].Owner != e.view.Self && e.config.Clock() >= asked.Add(e.config.Timing.HandLeast) {
 		delete(e.view.Handed, vip)
 		e.wakeUp()
+	}
+}
+
+// tellOfLapse says in the log why this node lets its VIPs go when its right ends. The lock is held.
+func (e *Elector) tellOfLapse(ctx context.Context, now Instant, decision Decision) {
+	lapsed := e.view.Registered && now >= decision.Until
+	if lapsed && !e.lapsed && len(e.status.Hold) > 0 {
+		peers := map[string]string{}
+		for node, reach := range e.view.Reach {
+			peers[node] = reach.say(now)
+		}
+		klog.FromContext(ctx).Info("Lets its VIPs go: the API server did not confirm its right in time, nor did the peers' answers",
+			"vips", len(e.status.Hold), "renewed", now.Sub(e.view.Renewed).String()+" ago", "peers", peers)
+	}
+	e.lapsed = lapsed
+}
+
+// say tells what is known of a peer.
+func (r Reach) say(now Instant) string {
+	switch {
+	case !r.Alive:
+		return fmt.Sprintf("held dead for %v", now.Sub(r.Dead))
+	case r.Said == 0:
+		return "alive, never asked after the API server"
+	case r.HasAPI:
+		return fmt.Sprintf("alive, has the API server, asked %v ago", now.Sub(r.Said))
+	default:
+		return fmt.Sprintf("alive, lacks the API server, asked %v ago", now.Sub(r.Said))
 	}
 }
 

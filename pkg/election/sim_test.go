@@ -280,13 +280,16 @@ func (s *sim) ask(n *simNode) {
 			if other.down || other.lanCut || n.lanCut {
 				return
 			}
-			has := !other.cut && !s.apiOut
-			if !has {
+			has, spared := !other.cut && !s.apiOut, ""
+			if has {
+				other.view.Answered = s.clock(other)
+			} else {
 				other.view.Failed = max(other.view.Failed, s.clock(other))
+				spared = other.view.Spares(n.name, s.timing)
 			}
 			s.after(s.delay(), func() {
 				if state := n.reach[other.name]; state.Said < asked {
-					state.HasAPI, state.Said = has, asked
+					state.HasAPI, state.Said, state.Spared = has, asked, spared
 					n.reach[other.name] = state
 				}
 			})

@@ -181,6 +181,41 @@ func TestAnOutageOfTheAPIServerMovesNothing(t *testing.T) {
 	playAll(t, setup{policy: Hold, gossip: true}, still, stayed, apiAway)
 }
 
+// TestWhoStoodStillInAnOutageHasItsVIPsBack: while the API server is away, one node after the other stops for a while, and longer
+// than its right lasts. Nobody takes its VIPs, which it has soon after it goes on.
+func TestWhoStoodStillInAnOutageHasItsVIPsBack(t *testing.T) {
+	const back = 2 * time.Second
+	for seed := range runs(t) {
+		s := newSim(seed, setup{nodes: 3 + int(seed%3), vips: 4, policy: Hold, gossip: true})
+		faults := []fault{{at: 10 * time.Second, kind: apiAway}}
+		for at := 12 * time.Second; at < simFaults; at += 12 * time.Second {
+			node := int(at/time.Second) / 12 % len(s.nodes)
+			faults = append(faults, fault{at: at, node: node, kind: freezes}, fault{at: at + 8*time.Second, node: node, kind: freezes})
+		}
+		s.play(append(faults, fault{at: simFaults + 10*time.Second, kind: allAreWell}))
+		one := oneAnnounces(s)
+		err := s.run(simEnd, func() error {
+			if err := one(); err != nil || s.now < 7*time.Second || s.now-s.struck < back {
+				return err
+			}
+			for _, vip := range s.vips {
+				nodes := s.announcing(vip)
+				stopped := slices.ContainsFunc(s.nodes, func(n *simNode) bool { return n.down && n.view.Claims[vip].Owner == n.view.Self })
+				if len(nodes) == 0 && !stopped {
+					return fmt.Errorf("%v after the last fault nobody announces %s", back, vip)
+				}
+			}
+			return nil
+		})
+		if err == nil && s.takeovers > 0 {
+			err = fmt.Errorf("%d claims changed hands", s.takeovers)
+		}
+		if err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+	}
+}
+
 // TestPlannedMovesLeaveNoGap: nodes are cordoned and no more, and at every moment every VIP is bound somewhere, and announced
 // by one node at most.
 func TestPlannedMovesLeaveNoGap(t *testing.T) {

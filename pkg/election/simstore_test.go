@@ -69,7 +69,10 @@ func (s *sim) write(n *simNode, key string, owner Owner, expected int, answered 
 		}
 		s.after(s.delay(), func() {
 			n.busy[key] = false
-			if answered != nil && !n.down && !n.cut && !s.apiOut {
+			if n.down || n.cut || s.apiOut {
+				return
+			}
+			if n.view.Answered = s.clock(n); answered != nil {
 				answered(ok)
 			}
 		})

@@ -122,6 +122,8 @@ type Reach struct {
 	// HasAPI is whether the API server answers it, as it said to a question sent at Said (0: it was never asked).
 	HasAPI bool
 	Said   Instant
+	// Spared is, with an answer of no, the epoch of this speaker that the peer cannot have revoked: see View.Spares.
+	Spared string
 }
 
 // Claim is a VIP's claim Lease.
@@ -168,9 +170,11 @@ type View struct {
 	Attempted Instant
 	// Failed is the start of the last request that the API server did not answer.
 	Failed Instant
+	// Answered is when the API server last answered any request of this speaker's.
+	Answered Instant
 	// Resumed is when it answered again after it had not. What was not seen to change before that may have changed.
 	Resumed Instant
-	// Until is what the last decision said: a right that has ended is not prolonged.
+	// Until is what the last decision said: see takeUp for what becomes of a right that has ended.
 	Until Instant
 	// Ending is set when this speaker gives all up because it ends.
 	Ending bool

@@ -33,6 +33,8 @@ type message struct {
 	Nonce uint64         `json:"nonce"` // of the question
 	From  string         `json:"from"`
 	At    netip.AddrPort `json:"at"` // where answers go
+	// Spared, with kindNoAPI: see State.
+	Spared string `json:"spared,omitempty"`
 }
 
 // question is one that waits for its answer.
@@ -143,7 +145,7 @@ func (s *session) answer(m message) {
 	}
 	changed := m.Kind != kindPong && q.sent > p.state.Said
 	if changed {
-		p.state.HasAPI, p.state.Said = m.Kind == kindHasAPI, q.sent
+		p.state.HasAPI, p.state.Said, p.state.Spared = m.Kind == kindHasAPI, q.sent, m.Spared
 	}
 	s.mu.Unlock()
 	if changed {

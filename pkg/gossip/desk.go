@@ -53,6 +53,9 @@ func (s *session) try() {
 		cancel()
 		for from, m := range asking {
 			answer := message{Kind: kind, Nonce: m.Nonce}
+			if kind == kindNoAPI {
+				answer.Spared = s.config.Spares(from)
+			}
 			s.mu.Lock()
 			s.desk.told[from] = answer
 			s.mu.Unlock()

@@ -33,6 +33,8 @@ type Config struct {
 	Peers func() map[string]netip.Addr
 	// HasAPI tries the API server now, for a peer that asks, and says whether it answered before the context ended.
 	HasAPI func(ctx context.Context) bool
+	// Spares is what a peer is told with the answer that the API server does not answer this node: see State.Spared.
+	Spares func(peer string) string
 	// Notify is called, from any goroutine, after a State changed. It must not block.
 	Notify  func()
 	Metrics *Metrics
@@ -49,6 +51,8 @@ type State struct {
 	// HasAPI is what it said last; Said is when it was asked that, which its answer is later than. 0: it never said.
 	HasAPI bool
 	Said   time.Duration
+	// Spared is what it said with that if it lacks the API server: the epoch of this node's speaker that it cannot have revoked.
+	Spared string
 }
 
 // Gossip is this node's membership.
@@ -69,8 +73,8 @@ const exitWithin = 200 * time.Millisecond
 
 // New makes a Gossip. Nothing is bound or sent yet.
 func New(config Config) (*Gossip, error) {
-	if config.Node == "" || config.Address == nil || config.Clock == nil || config.Peers == nil || config.HasAPI == nil || config.Notify == nil {
-		return nil, errors.New("gossip: node, address, clock, peers, hasAPI and notify are required")
+	if config.Node == "" || config.Address == nil || config.Clock == nil || config.Peers == nil || config.HasAPI == nil || config.Spares == nil || config.Notify == nil {
+		return nil, errors.New("gossip: node, address, clock, peers, hasAPI, spares and notify are required")
 	}
 	if config.Port < 1 || config.Port > 65535 {
 		return nil, fmt.Errorf("gossip port %d: must be 1 to 65535", config.Port)

@@ -101,6 +101,7 @@ func (c *cluster) start(name, addr string, keys ...[]byte) *member {
 	m.Gossip, err = New(Config{
 		Node: name, Address: func() netip.Addr { return m.addr }, Port: c.port, Clock: clock, Peers: c.known,
 		HasAPI: func(context.Context) bool { m.asks.Add(1); return m.api.Load() == 1 }, Notify: func() {},
+		Spares: func(peer string) string { return "epoch of " + peer },
 	})
 	if err != nil {
 		c.t.Fatal(err)
@@ -301,7 +302,7 @@ func TestNewNeedsAllOfItsConfig(t *testing.T) {
 	}
 	c := Config{
 		Node: "n1", Address: func() netip.Addr { return netip.Addr{} }, Clock: clock, Peers: func() map[string]netip.Addr { return nil },
-		HasAPI: func(context.Context) bool { return true }, Notify: func() {},
+		HasAPI: func(context.Context) bool { return true }, Spares: func(string) string { return "" }, Notify: func() {},
 	}
 	for _, port := range []int{0, -1, 65536} {
 		c.Port = port

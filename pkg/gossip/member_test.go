@@ -55,7 +55,7 @@ func beMember(text string) error {
 	changed := make(chan struct{}, 1)
 	g, err := New(Config{
 		Node: own.Node, Address: func() netip.Addr { return own.Nodes[own.Node] }, Port: kernelPort, Clock: boot,
-		Peers: func() map[string]netip.Addr { return own.Nodes }, HasAPI: func(context.Context) bool { return true },
+		Peers: func() map[string]netip.Addr { return own.Nodes }, HasAPI: func(context.Context) bool { return true }, Spares: func(string) string { return "" },
 		Notify: func() { poke(changed) },
 	})
 	if err != nil {

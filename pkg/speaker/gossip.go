@@ -26,7 +26,7 @@ func (s *Speaker) Heard() {
 	for node, state := range s.config.Gossip.Peers() {
 		reach[node] = election.Reach{
 			Alive: state.Alive, Dead: election.Instant(state.Dead), Refused: state.Refused,
-			HasAPI: state.HasAPI, Said: election.Instant(state.Said),
+			HasAPI: state.HasAPI, Said: election.Instant(state.Said), Spared: state.Spared,
 		}
 	}
 	s.elector.SetReach(reach)
@@ -34,6 +34,9 @@ func (s *Speaker) Heard() {
 
 // HasAPI tries now whether the API server answers this speaker, by the connection of its renewals.
 func (s *Speaker) HasAPI(ctx context.Context) bool { return s.elector.HasAPI(ctx) }
+
+// Spares returns the epoch of a peer that this speaker cannot have revoked.
+func (s *Speaker) Spares(peer string) string { return s.elector.Spares(peer) }
 
 // gossipAddresses are one address of each node: of the family that the first of this node's is of, or none.
 func gossipAddresses(nodes []*corev1.Node, self string) map[string]netip.Addr {
