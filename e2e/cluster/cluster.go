@@ -39,6 +39,10 @@ type Cluster interface {
 	Processes(ctx context.Context) ([]Process, error)
 	// Logs is the path of a process's log.
 	Logs(ctx context.Context, process string) (string, error)
+	// AddSecond starts another cluster with so many nodes on the same LAN, with a control plane and the product of its own.
+	AddSecond(ctx context.Context, nodes int) (Cluster, error)
+	// DeleteSecond removes it with its nodes and pods.
+	DeleteSecond(ctx context.Context) error
 	// Probe asks URLs from a host until it is stopped.
 	Probe(ctx context.Context, host string, options ProbeOptions, urls ...string) (*Probe, error)
 }

@@ -21,8 +21,11 @@ const (
 	Logs   = "FAIRLEAD_LAB_LOGS"
 )
 
-// Lab is the cluster of a `lab run`.
-type Lab struct{ dial wire.Dialer }
+// Lab is a cluster of a `lab run`.
+type Lab struct {
+	dial       wire.Dialer
+	kubeconfig string
+}
 
 var _ Cluster = (*Lab)(nil)
 
@@ -32,17 +35,20 @@ func NewLab() (*Lab, error) {
 	if path == "" {
 		return nil, fmt.Errorf("no lab: %s is not set: run this by `lab run -- COMMAND` or in `lab shell`", Socket)
 	}
-	return &Lab{dial: func(ctx context.Context) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "unix", path)
-	}}, nil
+	return newLab(path, os.Getenv(clientcmd.RecommendedConfigPathEnvVar)), nil
+}
+
+func newLab(socket, kubeconfig string) *Lab {
+	return &Lab{kubeconfig: kubeconfig, dial: func(ctx context.Context) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+	}}
 }
 
 // Kubeconfig is the administrator's.
 func (l *Lab) Kubeconfig() (*rest.Config, error) {
-	path := os.Getenv(clientcmd.RecommendedConfigPathEnvVar)
-	config, err := clientcmd.BuildConfigFromFlags("", path)
+	config, err := clientcmd.BuildConfigFromFlags("", l.kubeconfig)
 	if err != nil {
-		return nil, fmt.Errorf("read kubeconfig %s: %w", path, err)
+		return nil, fmt.Errorf("read kubeconfig %s: %w", l.kubeconfig, err)
 	}
 	return config, nil
 }
@@ -169,6 +175,32 @@ type FaultArgs struct {
 // Fault injects or ends a fault.
 func (l *Lab) Fault(ctx context.Context, kind FaultKind, target string) error {
 	return wire.Call(ctx, l.dial, "fault", FaultArgs{Kind: kind, Target: target}, nil)
+}
+
+// SecondCluster is where another cluster of the lab is found, in place of what the environment says of the first.
+type SecondCluster struct {
+	Socket     string `json:"socket"`
+	Kubeconfig string `json:"kubeconfig"`
+	Logs       string `json:"logs"`
+}
+
+// StartSecond starts another cluster on the same LAN and tells where it is found.
+func (l *Lab) StartSecond(ctx context.Context, nodes int) (second SecondCluster, err error) {
+	return second, wire.Call(ctx, l.dial, "second-add", nodes, &second)
+}
+
+// AddSecond starts another cluster on the same LAN.
+func (l *Lab) AddSecond(ctx context.Context, nodes int) (Cluster, error) {
+	second, err := l.StartSecond(ctx, nodes)
+	if err != nil {
+		return nil, err
+	}
+	return newLab(second.Socket, second.Kubeconfig), nil
+}
+
+// DeleteSecond removes the other cluster.
+func (l *Lab) DeleteSecond(ctx context.Context) error {
+	return wire.Call(ctx, l.dial, "second-delete", nil, nil)
 }
 
 // Processes lists the processes.

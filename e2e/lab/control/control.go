@@ -18,8 +18,14 @@ import (
 	"github.com/fairlead/fairlead/e2e/lab/topology"
 )
 
-// apiPort is the API server's.
-const apiPort = 6443
+// Ports of the first plane on a host. Those of the others follow at steps of portStep.
+const (
+	apiPort        = 6443
+	etcdPort       = 2379
+	etcdPeerPort   = 2380
+	controllerPort = 10257
+	portStep       = 10
+)
 
 // ProxyHealthPort is where kube-proxy tells, by HTTP, whether it has programmed its node.
 const ProxyHealthPort = 10256
@@ -36,13 +42,15 @@ type Plane struct {
 	dir      string
 	binary   string
 	families topology.Families
+	number   int // of planes on the same host before this one
 	admin    string
 	proxy    string
 }
 
-// New writes certificates, tokens and kubeconfigs into dir.
-func New(dir, binary string, families topology.Families) (*Plane, error) {
-	p := &Plane{dir: dir, binary: binary, families: families, admin: rand.Text(), proxy: rand.Text()}
+// New writes certificates, tokens and kubeconfigs into dir. Planes on one host have numbers of their own, from 0, which give
+// them ports of their own.
+func New(dir, binary string, families topology.Families, number int) (*Plane, error) {
+	p := &Plane{dir: dir, binary: binary, families: families, number: number, admin: rand.Text(), proxy: rand.Text()}
 	addresses := topology.Addresses(families.API())
 	for _, cidr := range families.ServiceCIDRs() {
 		addresses = append(addresses, cidr.Addr().Next())
@@ -67,8 +75,13 @@ func (p *Plane) AdminKubeconfig() string { return p.file("admin.kubeconfig") }
 
 // Address is where every host reaches the API server.
 func (p *Plane) Address() netip.AddrPort {
-	return netip.AddrPortFrom(p.families.API()[0].Addr(), apiPort)
+	return netip.AddrPortFrom(p.families.API()[0].Addr(), uint16(p.port(apiPort)))
 }
+
+func (p *Plane) port(first int) int { return first + portStep*p.number }
+
+// loopback is the URL of a port that only this host's own programs reach.
+func (p *Plane) loopback(first int) string { return fmt.Sprintf("http://127.0.0.1:%d", p.port(first)) }
 
 func (p *Plane) url() string { return "https://" + p.Address().String() }
 
@@ -99,11 +112,11 @@ func (p *Plane) WriteKubeconfig(path, token string) error {
 
 // Etcd is etcd's command line.
 func (p *Plane) Etcd() []string {
+	clients, peers := p.loopback(etcdPort), p.loopback(etcdPeerPort)
 	return []string{
 		p.binary, "etcd", "--data-dir", p.file("etcd"), "--unsafe-no-fsync", "--log-level=warn",
-		"--listen-client-urls=http://127.0.0.1:2379", "--advertise-client-urls=http://127.0.0.1:2379",
-		"--listen-peer-urls=http://127.0.0.1:2380", "--initial-advertise-peer-urls=http://127.0.0.1:2380",
-		"--initial-cluster=default=http://127.0.0.1:2380",
+		"--listen-client-urls=" + clients, "--advertise-client-urls=" + clients,
+		"--listen-peer-urls=" + peers, "--initial-advertise-peer-urls=" + peers, "--initial-cluster=default=" + peers,
 	}
 }
 
@@ -114,9 +127,9 @@ func (p *Plane) APIServer() []string {
 		bind = "::"
 	}
 	return []string{
-		p.binary, "kube-apiserver", "--etcd-servers=http://127.0.0.1:2379",
+		p.binary, "kube-apiserver", "--etcd-servers=" + p.loopback(etcdPort),
 		"--advertise-address=" + p.Address().Addr().String(), "--bind-address=" + bind,
-		fmt.Sprintf("--secure-port=%d", apiPort),
+		fmt.Sprintf("--secure-port=%d", p.port(apiPort)),
 		"--service-cluster-ip-range=" + topology.Join(p.families.ServiceCIDRs()),
 		"--authorization-mode=RBAC", "--token-auth-file=" + p.file("tokens.csv"),
 		"--tls-cert-file=" + p.file("server.crt"), "--tls-private-key-file=" + p.file("server.key"),
@@ -133,6 +146,7 @@ func (p *Plane) APIServer() []string {
 func (p *Plane) ControllerManager() []string {
 	return []string{
 		p.binary, "kube-controller-manager", "--kubeconfig=" + p.AdminKubeconfig(), "--leader-elect=false",
+		fmt.Sprintf("--secure-port=%d", p.port(controllerPort)),
 		"--controllers=" + strings.Join(controllers, ","), "--root-ca-file=" + p.file("ca.crt"),
 		"--service-account-private-key-file=" + p.file("sa.key"), "--cert-dir=" + p.file("controller-manager"),
 		"--cluster-cidr=" + topology.Join(p.families.ClusterCIDRs()),

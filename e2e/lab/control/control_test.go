@@ -16,7 +16,7 @@ import (
 
 func TestCertificateIsValidForEveryAddressOfTheAPIServer(t *testing.T) {
 	dir := t.TempDir()
-	if _, err := New(dir, "/k", topology.Families{V4: true, V6: true}); err != nil {
+	if _, err := New(dir, "/k", topology.Families{V4: true, V6: true}, 0); err != nil {
 		t.Fatal(err)
 	}
 	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, "server.crt"), filepath.Join(dir, "server.key"))
@@ -44,7 +44,7 @@ func TestKubeconfigReachesTheAPIServerByAFamilyOfTheLab(t *testing.T) {
 	for families, want := range map[topology.Families]string{
 		{V4: true}: "https://172.30.0.1:6443", {V6: true}: "https://[fd30::1]:6443", {V4: true, V6: true}: "https://172.30.0.1:6443",
 	} {
-		plane, err := New(t.TempDir(), "/k", families)
+		plane, err := New(t.TempDir(), "/k", families, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -59,7 +59,7 @@ func TestKubeconfigReachesTheAPIServerByAFamilyOfTheLab(t *testing.T) {
 }
 
 func TestCommandLinesNameTheRangesOfTheFamilies(t *testing.T) {
-	plane, err := New(t.TempDir(), "/k", topology.Families{V6: true})
+	plane, err := New(t.TempDir(), "/k", topology.Families{V6: true}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,6 +73,38 @@ func TestCommandLinesNameTheRangesOfTheFamilies(t *testing.T) {
 	}
 	if argv := plane.Proxy("n1", "ipvs", []string{"--ipvs-strict-arp"}); argv[len(argv)-1] != "--ipvs-strict-arp" {
 		t.Errorf("the user's flag is not the last of %q", argv)
+	}
+}
+
+func TestPlanesOnOneHostShareNoPort(t *testing.T) {
+	owners := map[string]int{}
+	for number := range 2 {
+		plane, err := New(t.TempDir(), "/k", topology.Families{V4: true}, number)
+		if err != nil {
+			t.Fatal(err)
+		}
+		config, err := clientcmd.BuildConfigFromFlags("", plane.AdminKubeconfig())
+		if err != nil {
+			t.Fatal(err)
+		}
+		listens := map[string]bool{}
+		for _, argv := range [][]string{plane.Etcd(), plane.APIServer(), plane.ControllerManager()} {
+			for _, arg := range argv {
+				flag, value, _ := strings.Cut(arg, "=")
+				if flag == "--secure-port" || flag == "--listen-client-urls" || flag == "--listen-peer-urls" {
+					listens[value[strings.LastIndex(value, ":")+1:]] = true
+				}
+			}
+		}
+		if len(listens) != 4 || !listens[config.Host[strings.LastIndex(config.Host, ":")+1:]] {
+			t.Errorf("plane %d listens on %v, its kubeconfig names %s", number, listens, config.Host)
+		}
+		for port := range listens {
+			if other, taken := owners[port]; taken {
+				t.Errorf("planes %d and %d both listen on port %s", other, number, port)
+			}
+			owners[port] = number
+		}
 	}
 }
 

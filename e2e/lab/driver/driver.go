@@ -96,7 +96,16 @@ type Driver struct {
 	controllers []*service
 	pods        []*pod
 	numbers     map[string]int
+
+	// hangUp ends what answers on the socket.
+	hangUp func()
+	// second is another cluster on the LAN, while there is one; before is what comes before it.
+	second *Driver
+	before counts
 }
+
+// counts is how many nodes and controllers the clusters before one have: its own are counted from there.
+type counts struct{ nodes, controllers int }
 
 // node is what the driver knows of a node.
 type node struct {
@@ -141,11 +150,9 @@ func Run(ctx context.Context, config Config) (status int, err error) {
 	if err != nil {
 		return 0, fmt.Errorf("set-up: %w (logs: %s)", err, d.dir.logs())
 	}
-	stop, err := d.serve()
-	if err != nil {
+	if d.hangUp, err = d.serve(); err != nil {
 		return 0, fmt.Errorf("set-up: %w", err)
 	}
-	defer stop()
 	d.progress("ready (%s)", d.elapsed())
 	status, err = d.command()
 	ended = err == nil
@@ -163,6 +170,12 @@ func (d *Driver) elapsed() string { return fmt.Sprintf("%.1f s", time.Since(d.be
 
 // close kills every service; what else runs dies with its namespace.
 func (d *Driver) close() {
+	if d.hangUp != nil {
+		d.hangUp()
+	}
+	if d.second != nil {
+		d.second.close()
+	}
 	d.mu.Lock()
 	services := d.services
 	d.mu.Unlock()

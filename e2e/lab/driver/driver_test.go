@@ -2,11 +2,14 @@ package driver
 
 import (
 	"io"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/fairlead/fairlead/e2e/cluster"
 	"github.com/fairlead/fairlead/e2e/lab/control"
+	"github.com/fairlead/fairlead/e2e/lab/machine"
 	"github.com/fairlead/fairlead/e2e/lab/topology"
 )
 
@@ -31,7 +34,7 @@ func TestValidate(t *testing.T) {
 }
 
 func TestCommandEnvironment(t *testing.T) {
-	plane, err := control.New(t.TempDir(), "/kubernetes", topology.Families{V4: true})
+	plane, err := control.New(t.TempDir(), "/kubernetes", topology.Families{V4: true}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,11 +44,67 @@ func TestCommandEnvironment(t *testing.T) {
 	env := d.commandEnv()
 	slices.Sort(env)
 	want := []string{
-		"FAIRLEAD_LAB=/run-dir/lab.sock", "FAIRLEAD_LAB_LOGS=/run-dir/logs", "GOFLAGS=-mod=mod", "HOME=/root",
+		"FAIRLEAD_LAB=/run-dir/state/lab.sock", "FAIRLEAD_LAB_LOGS=/run-dir/logs", "GOFLAGS=-mod=mod", "HOME=/root",
 		"KUBECONFIG=" + plane.AdminKubeconfig(), "PATH=/run-dir/bin:/bin",
 	}
 	if !slices.Equal(env, want) {
 		t.Errorf("got %q, want %q", env, want)
+	}
+}
+
+func TestASecondClusterHasFilesOfItsOwnAndTheProgramsOfTheFirst(t *testing.T) {
+	first := &runDir{path: t.TempDir()}
+	second, err := first.inner("second")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, paths := range [][2]string{
+		{first.file("admin.kubeconfig"), second.file("admin.kubeconfig")}, {first.log("etcd"), second.log("etcd")},
+		{first.socket(), second.socket()},
+	} {
+		if paths[0] == paths[1] || !strings.HasPrefix(paths[1], first.path) || !exists(filepath.Dir(paths[1])) {
+			t.Errorf("the first has %s, the second %s", paths[0], paths[1])
+		}
+	}
+	if first.bin() != second.bin() {
+		t.Errorf("the programs are in %s and in %s", first.bin(), second.bin())
+	}
+}
+
+func TestASecondClusterThatCannotBeIsRefused(t *testing.T) {
+	good := Config{Nodes: 3, Product: ProductFairlead}
+	for name, c := range map[string]struct {
+		lab   *Driver
+		nodes int
+		want  string
+	}{
+		"no nodes":            {&Driver{config: good}, 0, "want 1 to 247"},
+		"too many nodes":      {&Driver{config: good}, 248, "want 1 to 247"},
+		"there is one":        {&Driver{config: good, second: &Driver{}}, 2, "lab second delete"},
+		"asked of the second": {&Driver{config: good, before: counts{nodes: 3}}, 2, "ask the first"},
+		"without the product": {&Driver{config: Config{Nodes: 3, Product: ProductNone}}, 2, "--product none"},
+	} {
+		if _, err := c.lab.addSecond(t.Context(), c.nodes); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: error %v, want one with %q", name, err, c.want)
+		}
+	}
+}
+
+func TestNodesAndControllersAreCountedFromThoseOfOtherClusters(t *testing.T) {
+	first := &Driver{config: Config{Nodes: 3}}
+	second := &Driver{config: Config{Nodes: 2}, before: counts{nodes: 3, controllers: 2}}
+	if got := first.nodeNumbers(); !slices.Equal(got, []int{1, 2, 3}) {
+		t.Errorf("the first has nodes %v", got)
+	}
+	if got := second.nodeNumbers(); !slices.Equal(got, []int{4, 5}) {
+		t.Errorf("the second has nodes %v", got)
+	}
+	second.controllers = []*service{{command: machine.Command{Host: "fairlead-controller-2"}}}
+	second.config.Families = topology.Families{V4: true}
+	for _, host := range second.hosts() {
+		if want := "172.30.128.10"; host.Role == cluster.RoleController && host.Addresses[0].String() != want {
+			t.Errorf("%s has %v, want %s", host.Name, host.Addresses, want)
+		}
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/fairlead/fairlead/e2e/cluster"
 	"github.com/fairlead/fairlead/e2e/lab/topology"
 )
 
@@ -49,11 +50,33 @@ func (d *Driver) postNode(ctx context.Context, i int) error {
 	return nil
 }
 
+// nodeNumbers are those of the cluster's nodes.
+func (d *Driver) nodeNumbers() []int {
+	numbers := make([]int, d.config.Nodes)
+	for k := range numbers {
+		numbers[k] = d.before.nodes + k + 1
+	}
+	return numbers
+}
+
+// addNodes makes the hosts of all nodes.
+func (d *Driver) addNodes(ctx context.Context) error {
+	for _, i := range d.nodeNumbers() {
+		if err := d.addNode(ctx, i); err != nil {
+			return err
+		}
+		d.mu.Lock()
+		d.nodes = append(d.nodes, &node{name: topology.Node(i), index: i, cuts: map[cluster.FaultKind]bool{}})
+		d.mu.Unlock()
+	}
+	return nil
+}
+
 // addNode makes a node's host, with what a cluster's network plugin does on it: pods reach the world outside by the node's
 // address.
 func (d *Driver) addNode(ctx context.Context, i int) error {
 	f := d.config.Families
-	if err := d.remote.Add(ctx, f.NodeHost(i, d.config.Nodes)); err != nil {
+	if err := d.remote.Add(ctx, f.NodeHost(i, d.nodeNumbers())); err != nil {
 		return err
 	}
 	var rules strings.Builder

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -233,10 +234,12 @@ func (d *Driver) pod(name string) (*pod, error) {
 func (d *Driver) node(name string) (*node, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	var names []string
 	for _, n := range d.nodes {
 		if n.name == name {
 			return n, nil
 		}
+		names = append(names, n.name)
 	}
-	return nil, fmt.Errorf("no node is named %q: there are n1 to n%d", name, len(d.nodes))
+	return nil, fmt.Errorf("no node is named %q: there are %s", name, strings.Join(names, ", "))
 }

@@ -22,6 +22,8 @@ type runDir struct {
 	id   string
 	path string
 	lock *os.File
+	// part is the subdirectory of a cluster's own logs and state; empty for the first cluster.
+	part string
 }
 
 // newRunDir removes what dead runs left and makes a directory and an identity for this one.
@@ -58,15 +60,26 @@ func newRunDir(lab string) (*runDir, error) {
 }
 
 func (r *runDir) bin() string             { return filepath.Join(r.path, "bin") }
-func (r *runDir) logs() string            { return filepath.Join(r.path, "logs") }
-func (r *runDir) state() string           { return filepath.Join(r.path, "state") }
+func (r *runDir) logs() string            { return filepath.Join(r.path, "logs", r.part) }
+func (r *runDir) state() string           { return filepath.Join(r.path, "state", r.part) }
 func (r *runDir) log(name string) string  { return filepath.Join(r.logs(), name+".log") }
 func (r *runDir) file(name string) string { return filepath.Join(r.state(), name) }
 func (r *runDir) lab() string             { return filepath.Join(r.bin(), "lab") }
-func (r *runDir) socket() string          { return filepath.Join(r.path, "lab.sock") }
+func (r *runDir) socket() string          { return r.file("lab.sock") }
 
 // prefix begins the names of the run's network namespaces.
 func (r *runDir) prefix() string { return "fl-" + r.id + "-" }
+
+// inner makes directories for one more cluster of the run.
+func (r *runDir) inner(part string) (*runDir, error) {
+	inner := &runDir{id: r.id, path: r.path, part: part}
+	for _, dir := range []string{inner.logs(), inner.state()} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return nil, fmt.Errorf("make directories of cluster %s: %w", part, err)
+		}
+	}
+	return inner, nil
+}
 
 // close removes the run's namespaces, with all that runs in them, and its files except, if asked, its logs.
 func (r *runDir) close(keepLogs bool) error {
@@ -144,7 +157,7 @@ func removeRun(id, path string, keepLogs bool) error {
 	}
 	remove := []string{path}
 	if keepLogs {
-		remove = []string{filepath.Join(path, "bin"), filepath.Join(path, "state"), filepath.Join(path, "lab.sock")}
+		remove = []string{filepath.Join(path, "bin"), filepath.Join(path, "state")}
 	}
 	for _, name := range remove {
 		err = errors.Join(err, os.RemoveAll(name))

@@ -15,7 +15,6 @@ import (
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/kubernetes"
 
-	"github.com/fairlead/fairlead/e2e/cluster"
 	"github.com/fairlead/fairlead/e2e/lab/control"
 	"github.com/fairlead/fairlead/e2e/lab/guest"
 	"github.com/fairlead/fairlead/e2e/lab/machine"
@@ -75,7 +74,7 @@ func (d *Driver) prepare(ctx context.Context) error {
 			return fmt.Errorf("product: %w", err)
 		}
 	}
-	if d.plane, err = control.New(d.dir.state(), d.config.Kubernetes, d.config.Families); err != nil {
+	if d.plane, err = control.New(d.dir.state(), d.config.Kubernetes, d.config.Families, 0); err != nil {
 		return fmt.Errorf("control plane: %w", err)
 	}
 	return d.addControlPlaneHost()
@@ -112,13 +111,8 @@ func (d *Driver) setupFabric(ctx context.Context) error {
 	if err := d.do(ctx, topology.Fabric, lanRules(), "nft", "-f", "-"); err != nil {
 		return fmt.Errorf("fabric: %w", err)
 	}
-	for i := 1; i <= d.config.Nodes; i++ {
-		if err := d.addNode(ctx, i); err != nil {
-			return fmt.Errorf("fabric: %w", err)
-		}
-		d.mu.Lock()
-		d.nodes = append(d.nodes, &node{name: topology.Node(i), index: i, cuts: map[cluster.FaultKind]bool{}})
-		d.mu.Unlock()
+	if err := d.addNodes(ctx); err != nil {
+		return fmt.Errorf("fabric: %w", err)
 	}
 	for _, host := range []machine.Host{f.ClientHost(), f.RouterHost(), f.FarHost()} {
 		if err := d.remote.Add(ctx, host); err != nil {
@@ -163,7 +157,7 @@ func (d *Driver) setupControlPlane(ctx context.Context) error {
 	if _, err := d.service("kube-controller-manager", on(d.plane.ControllerManager())); err != nil {
 		return fmt.Errorf("kube-controller-manager: %w", err)
 	}
-	for i := 1; i <= d.config.Nodes; i++ {
+	for _, i := range d.nodeNumbers() {
 		if err := d.postNode(ctx, i); err != nil {
 			return fmt.Errorf("node %s: %w", topology.Node(i), err)
 		}

@@ -49,6 +49,10 @@ func (d *Driver) handlers() map[string]wire.Handler {
 			return nil, d.fault(ctx, a.Kind, a.Target)
 		}),
 		"processes": wire.Handle(func(ctx context.Context, _ any) ([]cluster.Process, error) { return d.processes(ctx) }),
+		"second-add": wire.Handle(func(ctx context.Context, nodes int) (cluster.SecondCluster, error) {
+			return d.addSecond(ctx, nodes)
+		}),
+		"second-delete": wire.Handle(func(ctx context.Context, _ any) (any, error) { return nil, d.deleteSecond(ctx) }),
 	}
 }
 
@@ -86,7 +90,7 @@ func (d *Driver) hosts() []cluster.Host {
 	add(topology.Fabric, cluster.RoleFabric, append(networkAddresses(f.FabricNetwork()), topology.Addresses(f.Uplink())...))
 	add(topology.ControlPlane, cluster.RoleControlPlane, topology.Addresses(f.API()))
 	for k, s := range d.controllers {
-		add(s.command.Host, cluster.RoleController, networkAddresses(f.ControllerHost("", k).Network))
+		add(s.command.Host, cluster.RoleController, networkAddresses(f.ControllerHost("", d.before.controllers+k).Network))
 	}
 	for _, p := range d.pods {
 		add(p.Name, cluster.RolePod, p.Addresses)

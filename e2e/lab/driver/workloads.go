@@ -65,8 +65,8 @@ func (d *Driver) install(ctx context.Context) error {
 	if deployment.Spec.Replicas != nil {
 		replicas = int(*deployment.Spec.Replicas)
 	}
-	if replicas > topology.MaxReplicas {
-		return fmt.Errorf("%d replicas of Deployment %s: the lab has room for %d", replicas, product.Controller, topology.MaxReplicas)
+	if room := topology.MaxReplicas - d.before.controllers; replicas > room {
+		return fmt.Errorf("%d replicas of Deployment %s: the lab has room for %d", replicas, product.Controller, room)
 	}
 	ready := map[*service]string{}
 	if err := d.startControllers(ctx, deployment.Spec.Template, replicas, ready); err != nil {
@@ -104,7 +104,7 @@ func (d *Driver) startControllers(ctx context.Context, template corev1.PodTempla
 		return err
 	}
 	f := d.config.Families
-	for k := range replicas {
+	for k := d.before.controllers; k < d.before.controllers+replicas; k++ {
 		host := f.ControllerHost(product.Controller, k)
 		if err := d.addLocal(host); err != nil {
 			return err

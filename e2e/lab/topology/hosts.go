@@ -53,12 +53,12 @@ func (f Families) FabricNetwork() machine.Network {
 	}
 }
 
-// NodeHost is node i of count.
-func (f Families) NodeHost(i, count int) machine.Host {
+// NodeHost is node i of a cluster with these nodes.
+func (f Families) NodeHost(i int, nodes []int) machine.Host {
 	network := machine.Network{Sysctls: forwarding, Links: []machine.Link{lanLink(Node(i), i)}}
 	network.Addresses = on(Interface, f.NodeAddresses(i))
 	network.Routes = append(f.defaultRoutes(f.gateways()), f.routes(f.FarNet(), f.routerLAN())...)
-	for other := 1; other <= count; other++ {
+	for _, other := range nodes {
 		if other != i {
 			network.Routes = append(network.Routes, f.routes(f.PodCIDRs(other), f.NodeAddresses(other))...)
 		}

@@ -52,7 +52,7 @@ func TestNoAddressOfThePlanIsUsedTwice(t *testing.T) {
 		}
 	}
 	for i := 1; i <= MaxNodes; i++ {
-		add(Node(i), dual.NodeHost(i, 1).Network.Addresses)
+		add(Node(i), dual.NodeHost(i, nil).Network.Addresses)
 		for _, k := range []int{1, 2, MaxPods} {
 			add("a pod of "+Node(i), dual.PodHost("pod", i, k).Network.Addresses)
 		}
@@ -76,7 +76,7 @@ func TestNoAddressOfThePlanIsUsedTwice(t *testing.T) {
 func TestLabOfOneFamilyHasOnlyItsAddresses(t *testing.T) {
 	only := Families{V6: true}
 	hosts := []machine.Host{
-		only.NodeHost(1, 3), only.ClientHost(), only.RouterHost(), only.FarHost(), only.PodHost("p", 1, 1), only.ControllerHost("c", 0),
+		only.NodeHost(1, []int{1, 2, 3}), only.ClientHost(), only.RouterHost(), only.FarHost(), only.PodHost("p", 1, 1), only.ControllerHost("c", 0),
 		{Network: only.FabricNetwork()}, {Network: only.UplinkNetwork("u")}, {Network: only.PodNodeNetwork(1, 1)},
 		{Network: only.ControlPlaneNetwork(machine.Link{Name: "x"})}, {Network: only.RouterFarNetwork()},
 	}
@@ -108,7 +108,7 @@ func TestOnlyNodesKnowPodNetworks(t *testing.T) {
 	want := []string{
 		"10.244.1.0/24 by 10.87.0.1", "fd00:244:1::/64 by fd87::1", "10.244.3.0/24 by 10.87.0.3", "fd00:244:3::/64 by fd87::3",
 	}
-	if got := pods(dual.NodeHost(2, 3)); !slices.Equal(got, want) {
+	if got := pods(dual.NodeHost(2, []int{1, 2, 3})); !slices.Equal(got, want) {
 		t.Errorf("n2 has %v, want %v", got, want)
 	}
 	for _, host := range []machine.Host{dual.ClientHost(), dual.RouterHost(), dual.FarHost(), {Network: dual.FabricNetwork()}} {
