@@ -52,6 +52,7 @@ type Elector struct {
 	mu        sync.Mutex
 	view      View
 	infos     map[string]Info
+	renewed   map[string]Instant // when heartbeats of others were last seen to be renewed
 	info      Info
 	announced bool // SetInfo was called: this node may take part
 	own       *coordinationv1.Lease
@@ -79,6 +80,9 @@ type Status struct {
 	Settled bool
 	// Speakers are the infos of all living speakers by node, this one's too.
 	Speakers map[string]Info
+	// Silent is for how long the other speakers that were seen to renew their heartbeats did not, the dead ones too. One that
+	// was dead already when this one began is not among them.
+	Silent map[string]time.Duration
 }
 
 // maxWrites bounds the writes of claims under way at once: a node that takes over thousands of VIPs shall not keep the API
@@ -102,6 +106,7 @@ func New(config Config) *Elector {
 		leases:   config.Client.CoordinationV1().Leases(config.Namespace),
 		kick:     make(chan struct{}, 1),
 		infos:    map[string]Info{},
+		renewed:  map[string]Instant{},
 		objects:  map[string]*coordinationv1.Lease{},
 		deleted:  map[string]uint64{},
 		busy:     map[string]bool{},
@@ -356,6 +361,10 @@ func (e *Elector) Status() Status {
 	}
 	if e.announced {
 		status.Speakers[e.config.Node] = e.info
+	}
+	status.Silent = make(map[string]time.Duration, len(e.renewed))
+	for node, at := range e.renewed {
+		status.Silent[node] = e.config.Clock().Sub(at)
 	}
 	return status
 }

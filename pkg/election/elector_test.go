@@ -126,6 +126,7 @@ func TestAnotherTakesOverFromOneThatDied(t *testing.T) {
 	client := newAPI()
 	first, second := holder(t, join(t, client, "a"), join(t, client, "b"))
 	eventually(t, "both know each other", func() bool { return len(second.Status().Speakers) == 2 })
+	eventually(t, "one saw the other renew", func() bool { return len(second.Status().Silent) == 1 })
 	first.stop() // without handing anything back, as if it was killed
 	died := BootTime()
 	eventually(t, "the other took over", second.holds)
@@ -133,9 +134,24 @@ func TestAnotherTakesOverFromOneThatDied(t *testing.T) {
 		t.Errorf("taken over %v before the right of the dead one ended", first.Until().Sub(BootTime()))
 	}
 	t.Logf("taken over after %v", BootTime().Sub(died))
+	if silent, seen := second.Status().Silent[first.config.Node]; !seen || silent < BootTime().Sub(died) {
+		t.Errorf("it died %v ago, and is held to be silent for %v (seen to live: %v)", BootTime().Sub(died), silent, seen)
+	}
 	lease, err := client.CoordinationV1().Leases(namespace).Get(context.Background(), HeartbeatName(first.config.Node), metav1.GetOptions{})
 	if err != nil || lease.Spec.HolderIdentity != nil {
 		t.Errorf("the dead one's heartbeat was not revoked: %v, %v", lease, err)
+	}
+}
+
+func TestOneThatWasDeadBeforeIsNotHeldToHaveLived(t *testing.T) {
+	client := newAPI()
+	a := join(t, client, "a")
+	eventually(t, "it holds the VIP", a.holds)
+	a.stop()
+	b := join(t, client, "b")
+	eventually(t, "the other took over", b.holds)
+	if silent := b.Status().Silent; len(silent) != 0 {
+		t.Errorf("seen to live: %v", silent)
 	}
 }
 

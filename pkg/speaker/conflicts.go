@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -29,18 +28,17 @@ const (
 	// freeAnswers is how often in a row an address that another host had must be found free. The other may be a node of
 	// another cluster with the same pool: in the seconds that a failover takes there, the address only seems to be free.
 	freeAnswers = 2
+	// heldLately is for how long after its holder was last seen to live a VIP is taken without asking. In less time no other
+	// cluster takes it: see freeAnswers.
+	heldLately = askAgainEvery
 	// conflictLasts is how long after the last that was heard of another host a VIP that is held counts as contested. Who
 	// keeps silent is asked with every refresh of the announcements, each 30 s: one answer may get lost.
 	conflictLasts = time.Minute
 	// conflictLook is how often is looked whether it is time for one or the other.
 	conflictLook = time.Second
-	// rivalsMost is how many hosts are remembered of one address: one that makes up addresses must not cost memory.
-	rivalsMost = 16
-	// rivalsNamed is how many of them a message names.
-	rivalsNamed = 3
 )
 
-// conflicts keeps addresses that other hosts use from being bound, and tells of them. A VIP that no node held before is asked
+// conflicts keeps addresses that other hosts use from being bound, and tells of them. A VIP that no node held lately is asked
 // for first, in the background; one that moves between nodes of this cluster is not, since that would take the time of a
 // failover. While a VIP is held, whoever else claims it is answered.
 type conflicts struct {
@@ -50,39 +48,26 @@ type conflicts struct {
 
 	mu        sync.Mutex
 	addresses map[netip.Addr]*contested
-	nodes     map[string][]string // the hardware addresses that each node of the cluster had when it last told
-}
-
-// contested is what is known of an address that this node holds or is to hold.
-type contested struct {
-	binding model.Binding
-	vip     *v1alpha1.VIP
-	free    bool              // it may be bound
-	asking  bool              // a probe is under way, or due
-	again   time.Time         // when it is to be asked for again; zero: not by itself
-	lacking int               // free answers until it is believed to be free again
-	rivals  map[string]*rival // the foreign hosts that were heard of lately, by hardware address
-}
-
-// rival is a foreign host that uses an address.
-type rival struct {
-	iface string
-	last  time.Time
-	uses  bool // and does not only ask for it
+	nodes     map[string][]string      // the hardware addresses that each node of the cluster had when it last told
+	renewed   map[string]time.Time     // when each other node's speaker was last seen to renew its heartbeat
+	had       map[netip.Addr]time.Time // when this node last had to let go of an address
 }
 
 func newConflicts(config Config, notify func()) *conflicts {
 	return &conflicts{
 		config: config, notify: notify, kick: make(chan struct{}, 1), addresses: map[netip.Addr]*contested{},
-		nodes: map[string][]string{},
+		nodes: map[string][]string{}, renewed: map[string]time.Time{}, had: map[netip.Addr]time.Time{},
 	}
 }
 
-// follow learns which hardware addresses are the cluster's own. Those of a node whose speaker is gone stay known: its kernel
-// may answer for a while.
+// follow learns when other nodes lived and which hardware addresses are the cluster's own. Those of a node whose speaker is gone
+// stay known: its kernel may answer for a while.
 func (c *conflicts) follow(status election.Status) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	for node, silent := range status.Silent {
+		c.renewed[node] = time.Now().Add(-silent)
+	}
 	for node, info := range status.Speakers {
 		if len(info.Interfaces) == 0 {
 			continue // it has just begun
@@ -131,7 +116,7 @@ func (c *conflicts) admit(vips []*v1alpha1.VIP, bindings []model.Binding) ([]mod
 			known.again, ask = time.Now(), true
 		}
 	}
-	maps.DeleteFunc(c.addresses, func(addr netip.Addr, _ *contested) bool { return !wanted[addr] })
+	c.drop(wanted)
 	c.count()
 	if ask {
 		c.wakeUp()
@@ -142,8 +127,29 @@ func (c *conflicts) admit(vips []*v1alpha1.VIP, bindings []model.Binding) ([]mod
 	return admitted, nil
 }
 
-// newcomers are the bindings that were not wanted before. Those are free at once that are bound, or whose VIP a node of this
-// cluster holds as far as its status tells.
+// drop forgets the addresses that are not wanted any more, but not yet that this node had them. The lock is held.
+func (c *conflicts) drop(wanted map[netip.Addr]bool) {
+	now := time.Now()
+	maps.DeleteFunc(c.had, func(_ netip.Addr, at time.Time) bool { return now.Sub(at) >= heldLately })
+	for addr, known := range c.addresses {
+		if wanted[addr] {
+			continue
+		}
+		if known.free {
+			c.had[addr] = now
+		}
+		delete(c.addresses, addr)
+	}
+}
+
+// lately reports whether this node had an address a moment ago, or the one did that its VIP's status names. If neither did, the
+// cluster may have been gone for so long that another took the address. The lock is held.
+func (c *conflicts) lately(addr netip.Addr, node string) bool {
+	return time.Since(c.had[addr]) < heldLately || time.Since(c.renewed[node]) < heldLately
+}
+
+// newcomers are the bindings that were not wanted before. Those are free at once that are bound, or whose VIP another node of
+// this cluster held lately.
 func (c *conflicts) newcomers(vips []*v1alpha1.VIP, bindings []model.Binding) (map[netip.Addr]*contested, error) {
 	newcomers := map[netip.Addr]*contested{}
 	c.mu.Lock()
@@ -165,11 +171,13 @@ func (c *conflicts) newcomers(vips []*v1alpha1.VIP, bindings []model.Binding) (m
 			newcomer.free = true
 		}
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for _, vip := range vips {
 		addr, err := netip.ParseAddr(vip.Spec.Address)
 		if newcomer := newcomers[addr]; err == nil && newcomer != nil {
 			newcomer.vip = vip
-			newcomer.free = newcomer.free || vip.Status.Node != ""
+			newcomer.free = newcomer.free || c.lately(addr, vip.Status.Node)
 		}
 	}
 	return newcomers, nil
@@ -356,27 +364,4 @@ func (c *conflicts) any() bool {
 		}
 	}
 	return false
-}
-
-func (known *contested) message(node string) string {
-	if len(known.rivals) == 0 {
-		return ""
-	}
-	var hosts []string
-	for _, mac := range slices.Sorted(maps.Keys(known.rivals)) {
-		does := "asks for it"
-		if known.rivals[mac].uses {
-			does = "uses it"
-		}
-		hosts = append(hosts, fmt.Sprintf("host %s %s (heard on %s of node %s)", mac, does, known.rivals[mac].iface, node))
-	}
-	if more := len(hosts) - rivalsNamed; more > 0 {
-		hosts = append(hosts[:rivalsNamed], fmt.Sprintf("%d more", more))
-	}
-	state := "it is not announced until it is free"
-	if known.free {
-		state = "it is announced and defended, but some clients may reach the other host"
-	}
-	return fmt.Sprintf("address %s is not this cluster's alone: %s; %s. Take it from that host, or out of the pool (IPPool "+
-		"spec.exclude)", known.binding.Addr, strings.Join(hosts, ", "), state)
 }

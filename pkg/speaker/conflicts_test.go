@@ -126,12 +126,59 @@ func TestFailoverDoesNotAsk(t *testing.T) {
 		if failed := l.kernel.addresses.Bind(both[1:2], time.Minute); len(failed) > 0 {
 			t.Fatal(failed)
 		}
+		l.follow(election.Status{Silent: map[string]time.Duration{"n2": election.DefaultTiming().TTake}})
 		if admitted, err := l.admit(l.vips, both); err != nil || !slices.Equal(admitted, both) {
 			t.Fatalf("admitted %v, error %v", admitted, err)
 		}
 		later(time.Minute)
 		if probed := l.kernel.announcer.Probed(); len(probed) != 0 {
 			t.Errorf("asked for %v", probed)
+		}
+	})
+}
+
+// TestAVIPThatNobodyHeldLatelyIsAskedFor: its status still names the node that held it, and another cluster may have taken it.
+func TestAVIPThatNobodyHeldLatelyIsAskedFor(t *testing.T) {
+	for name, c := range map[string]struct {
+		holder string
+		silent map[string]time.Duration
+	}{
+		"this node lost it":               {"n1", map[string]time.Duration{"n2": 0}},
+		"its node was never seen to live": {"n3", map[string]time.Duration{"n2": 0}},
+		"its node died long ago":          {"n2", map[string]time.Duration{"n2": heldLately}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := newLAN(t)
+				for _, vip := range l.vips {
+					vip.Status.Node = c.holder
+				}
+				l.follow(election.Status{Silent: c.silent})
+				l.kernel.announcer.Use(sighting(vip4, strangeMAC))
+				l.admits(vip6)
+				if text, refused := l.message(vip4); !refused || !strings.Contains(text, strangeMAC) {
+					t.Errorf("refused: %v, the message is %q", refused, text)
+				}
+			})
+		})
+	}
+}
+
+// TestAVIPThatThisNodeHadAMomentAgoIsNotAskedFor: a right that lapsed for want of an answer of the API server is back soon.
+func TestAVIPThatThisNodeHadAMomentAgoIsNotAskedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLAN(t)
+		for gone, asked := range map[time.Duration]int{heldLately / 2: 0, heldLately: 2} {
+			l.admits(vip4, vip6)
+			if _, err := l.admit(l.vips, nil); err != nil {
+				t.Fatal(err)
+			}
+			l.kernel.announcer.Probed()
+			later(gone)
+			l.admits(vip4, vip6)
+			if probed := l.kernel.announcer.Probed(); len(probed) != asked {
+				t.Errorf("after %v without them asked for %v, want %d addresses", gone, probed, asked)
+			}
 		}
 	})
 }
