@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -104,6 +105,9 @@ func TestAnAddressThatAnotherHostTakesWhileItIsHeldIsToldOfAndKept(t *testing.T)
 		answers(t, s, "client", addr, 80)
 		holders[addr], err = s.Holder(within(ctx, t), addr, "")
 		must(t, err)
+	}
+	time.Sleep(15 * time.Second) // one that turns up earlier is held to have been there before
+	for _, addr := range addresses {
 		squat(t, s, addr)
 	}
 	for _, addr := range addresses {

@@ -31,6 +31,10 @@ const (
 	// heldLately is for how long after its holder was last seen to live a VIP is taken without asking. In less time no other
 	// cluster takes it: see freeAnswers.
 	heldLately = askAgainEvery
+	// newFor is for how long after it was found free an address is let go if another host turns out to use it: one that asked
+	// at the same time and did not hear this node, or that was there and not heard. The first announcements (package announce),
+	// which tell either of the other, take half of it; a busy node may begin late. After that the address is defended.
+	newFor = 10 * time.Second
 	// conflictLasts is how long after the last that was heard of another host a VIP that is held counts as contested. Who
 	// keeps silent is asked with every refresh of the announcements, each 30 s: one answer may get lost.
 	conflictLasts = time.Minute
@@ -252,16 +256,18 @@ func (c *conflicts) ask(ctx context.Context, bindings []model.Binding) {
 			known.lacking--
 		}
 		if known.lacking > 0 {
-			known.again = time.Now().Add(askAgainEvery + rand.N(askAgainSpread))
+			known.again = nextQuestion()
 			continue
 		}
-		known.free = true
+		known.free, known.found = true, time.Now()
 		for mac := range known.rivals {
 			c.forget(known, mac)
 		}
 	}
 	c.count()
 }
+
+func nextQuestion() time.Time { return time.Now().Add(askAgainEvery + rand.N(askAgainSpread)) }
 
 // see takes in another host that the announcer heard of. Several goroutines may call it.
 func (c *conflicts) see(sighting announce.Sighting) {
@@ -274,11 +280,15 @@ func (c *conflicts) see(sighting announce.Sighting) {
 	if !known.free || !c.foreign(sighting.MAC) {
 		return // what keeps it from being bound comes from asking
 	}
-	if c.note(known, sighting) {
+	letGo := !sighting.Asking && time.Since(known.found) < newFor
+	if letGo {
+		known.free, known.lacking, known.again = false, freeAnswers, nextQuestion()
+	}
+	if c.note(known, sighting) || letGo {
 		c.count()
 		c.notify()
 	}
-	if !sighting.Asking { // who asks is answered by the kernel, or by the announcer
+	if !sighting.Asking && !letGo { // who asks is answered by the kernel, or by the announcer
 		c.config.Kernel.Announcer.Defend(known.binding)
 	}
 }

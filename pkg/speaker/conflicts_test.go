@@ -227,10 +227,33 @@ func TestAnAddressInUseIsNotBoundUntilItIsFree(t *testing.T) {
 	})
 }
 
+// TestOneThatTurnsOutToUseANewAddressGetsIt: it asked at the same time, or is there and was not heard.
+func TestOneThatTurnsOutToUseANewAddressGetsIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLAN(t)
+		l.admits(vip4, vip6)
+		l.kernel.announcer.Set(both)
+		asks := sighting(vip6, strangeMAC)
+		asks.Asking = true
+		l.see(asks) // and is answered
+		l.see(sighting(vip4, strangeMAC))
+		if defended := l.kernel.announcer.Defended(); len(defended) != 0 || l.notified.Load() == 0 {
+			t.Errorf("defended %v, %d notifications", defended, l.notified.Load())
+		}
+		l.admits(vip6)
+		if text, refused := l.message(vip4); !refused || !strings.Contains(text, strangeMAC) {
+			t.Errorf("refused: %v, the message is %q", refused, text)
+		}
+		later(freeAnswers * (askAgainEvery + askAgainSpread + conflictLook)) // the other let go, too
+		l.admits(vip4, vip6)
+	})
+}
+
 func TestAForeignHostThatClaimsAHeldVIPIsAnsweredAndToldOf(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLAN(t)
 		l.admits(vip4, vip6)
+		later(newFor)
 		l.kernel.announcer.Set(both)
 		l.see(sighting(vip4, peerMAC)) // the last announcement of the node that had it
 		if text, _ := l.message(vip4); text != "" || len(l.kernel.announcer.Defended()) != 0 {
@@ -265,6 +288,7 @@ func TestAForeignHostThatOnlyAsksIsToldOfAndNotAnswered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLAN(t)
 		l.admits(vip4, vip6)
+		later(newFor)
 		l.kernel.announcer.Set(both)
 		asks := sighting(vip6, strangeMAC)
 		asks.Asking = true
@@ -284,6 +308,7 @@ func TestManyMACsOfOneAddressAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLAN(t)
 		l.admits(vip4, vip6)
+		later(newFor)
 		for i := range 1000 {
 			l.see(sighting(vip4, "02:00:00:00:"+string(rune('a'+i/100))+string(rune('0'+i/10%10))+":0"+string(rune('0'+i%10))))
 		}

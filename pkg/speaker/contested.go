@@ -23,6 +23,7 @@ type contested struct {
 	binding model.Binding
 	vip     *v1alpha1.VIP
 	free    bool              // it may be bound
+	found   time.Time         // when it was found free by asking; zero: it was not asked for
 	asking  bool              // a probe is under way, or due
 	again   time.Time         // when it is to be asked for again; zero: not by itself
 	lacking int               // free answers until it is believed to be free again
