@@ -385,16 +385,21 @@ func repairs(t *testing.T, s *scenario.Scenario, node, layer string) int {
 	if layer == "" {
 		return 0
 	}
+	return metric(t, s, node, fmt.Sprintf("fairlead_speaker_repairs_total{layer=%q}", layer))
+}
+
+// metric is a number that a node's speaker tells, by its name with labels.
+func metric(t *testing.T, s *scenario.Scenario, node, name string) int {
+	t.Helper()
 	text, err := s.Output(t.Context(), node, "curl", "-s", "http://localhost:7473/metrics")
 	must(t, err)
 	for line := range strings.Lines(text) {
-		value, found := strings.CutPrefix(line, fmt.Sprintf("fairlead_speaker_repairs_total{layer=%q} ", layer))
-		if found {
+		if value, found := strings.CutPrefix(line, name+" "); found {
 			n, err := strconv.Atoi(strings.TrimSpace(value))
 			must(t, err)
 			return n
 		}
 	}
-	t.Fatalf("the speaker of node %s has no metric of repairs of %s", node, layer)
+	t.Fatalf("the speaker of node %s has no metric %s", node, name)
 	return 0
 }
