@@ -26,7 +26,7 @@ func run() int {
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(runCommand(), shellCommand(), vmCommand())
 	root.AddCommand(hostsCommand(), execCommand(), logsCommand(), podCommand(), faultCommand(), secondCommand())
-	root.AddCommand(serveCommand(), probeCommand(), scanCommand(), loadCommand(), agentCommand())
+	root.AddCommand(serveCommand(), probeCommand(), talkCommand(), scanCommand(), loadCommand(), agentCommand())
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	return statusOf(root.Execute())
 }

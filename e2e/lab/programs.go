@@ -18,6 +18,7 @@ import (
 	"github.com/fairlead/fairlead/e2e/lab/probe"
 	"github.com/fairlead/fairlead/e2e/lab/scan"
 	"github.com/fairlead/fairlead/e2e/lab/serve"
+	"github.com/fairlead/fairlead/e2e/lab/talk"
 	"github.com/fairlead/fairlead/e2e/lab/topology"
 )
 
@@ -77,6 +78,27 @@ func probeCommand() *cobra.Command {
 	flags.IntVar(&options.Count, "count", 0, "end after this many requests")
 	flags.BoolVar(&options.UntilAnswer, "until-answer", false, "end once every URL has answered")
 	flags.BoolVar(&fresh, "fresh", true, "make a new connection for each request")
+	return command
+}
+
+func talkCommand() *cobra.Command {
+	var from uint16
+	command := &cobra.Command{
+		Use: "talk [flags] URL", Short: "Keep a connection, say there what standard input says and print each answer",
+		Long: "Connects by tcp, udp or sctp to a server of lab serve, prints its line, and for each line of standard input says it and\n" +
+			"prints the answer, on the same connection. Exits with 1 when the connection breaks or stays silent for a minute.",
+		Args: args(cobra.ExactArgs(1)),
+		RunE: func(_ *cobra.Command, arguments []string) error {
+			target, err := talk.ParseTarget(arguments[0])
+			if err != nil {
+				return usageError{err}
+			}
+			ctx, stop := untilTerminated()
+			defer stop()
+			return talk.Run(ctx, target, from, os.Stdin, os.Stdout)
+		},
+	}
+	command.Flags().Uint16Var(&from, "from", 0, "port to connect from, any if 0")
 	return command
 }
 

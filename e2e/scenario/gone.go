@@ -74,7 +74,7 @@ func look(ctx context.Context, c cluster.Cluster, node string, states []state, a
 			return nil, err
 		}
 		for _, addr := range addresses {
-			if mentions(text, addr) {
+			if Mentions(text, addr) {
 				traces = append(traces, state.what+" "+addr.String())
 			}
 		}
@@ -82,8 +82,8 @@ func look(ctx context.Context, c cluster.Cluster, node string, states []state, a
 	return traces, nil
 }
 
-// mentions reports whether a text names an address, not merely a longer one that begins or ends like it.
-func mentions(text string, addr netip.Addr) bool {
+// Mentions reports whether a text names an address, not merely a longer one that begins or ends like it.
+func Mentions(text string, addr netip.Addr) bool {
 	fields := strings.FieldsFunc(text, func(r rune) bool { return !strings.ContainsRune("0123456789abcdef.:", r) })
 	for _, field := range fields {
 		if strings.TrimSuffix(field, ":") == addr.String() || strings.HasPrefix(field, addr.String()+":") && addr.Is4() {

@@ -1,12 +1,10 @@
 package tests
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 	"strings"
 	"testing"
@@ -22,48 +20,6 @@ import (
 	"github.com/fairlead/fairlead/pkg/api/v1alpha1"
 	"github.com/fairlead/fairlead/pkg/source"
 )
-
-// conversation is an established connection of a host with a server of the lab that answers each line with its name.
-type conversation struct {
-	t      *testing.T
-	write  *io.PipeWriter
-	answer *bufio.Scanner
-}
-
-// converse connects from a host and returns who is there.
-func converse(t *testing.T, s *scenario.Scenario, host string, addr netip.Addr, port int) (*conversation, string) {
-	t.Helper()
-	stdin, write := io.Pipe()
-	answers, stdout := io.Pipe()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		script := fmt.Sprintf(`exec 3<>/dev/tcp/%s/%d; while read -r line <&3; do echo "$line"; read -r line; echo "$line" >&3; done`, addr, port)
-		err := s.Exec(context.Background(), host, cluster.Stdio{In: stdin, Out: stdout}, "timeout", "300", "bash", "-c", script)
-		stdout.CloseWithError(fmt.Errorf("the connection with %s ended: %w", addr, errors.Join(io.ErrUnexpectedEOF, err)))
-	}()
-	t.Cleanup(func() { write.Close(); answers.Close(); <-done })
-	c := &conversation{t: t, write: write, answer: bufio.NewScanner(answers)}
-	return c, c.listen()
-}
-
-// listen returns the name of who answers.
-func (c *conversation) listen() string {
-	c.t.Helper()
-	if !c.answer.Scan() {
-		c.t.Fatal(c.answer.Err())
-	}
-	name, _, _ := strings.Cut(c.answer.Text(), " ")
-	return name
-}
-
-// say sends a line and returns the name of who answers.
-func (c *conversation) say() string {
-	c.t.Helper()
-	_, err := io.WriteString(c.write, "still there?\n")
-	must(c.t, err)
-	return c.listen()
-}
 
 // pair makes a Service with two pods on n1 and n2 that listen so, and returns its addresses.
 func pair(t *testing.T, s *scenario.Scenario, name string, port int32, listens ...string) []netip.Addr {

@@ -106,7 +106,7 @@ func sctp(ctx context.Context, host string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	conn, err := serve.DialSCTP(ctx, to)
+	conn, err := serve.DialSCTP(ctx, 0, to)
 	if err != nil {
 		return "", err
 	}

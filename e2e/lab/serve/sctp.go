@@ -67,15 +67,20 @@ func peerText(address unix.Sockaddr) string {
 	return "unknown"
 }
 
-// DialSCTP connects a one-to-one style socket.
-func DialSCTP(ctx context.Context, to netip.AddrPort) (*os.File, error) {
+// DialSCTP connects a one-to-one style socket from a port, or from any if it is 0.
+func DialSCTP(ctx context.Context, from uint16, to netip.AddrPort) (*os.File, error) {
 	family, address := unix.AF_INET6, unix.Sockaddr(&unix.SockaddrInet6{Addr: to.Addr().As16(), Port: int(to.Port())})
+	var own unix.Sockaddr = &unix.SockaddrInet6{Port: int(from)}
 	if to.Addr().Is4() {
 		family, address = unix.AF_INET, &unix.SockaddrInet4{Addr: to.Addr().As4(), Port: int(to.Port())}
+		own = &unix.SockaddrInet4{Port: int(from)}
 	}
 	fd, err := socketSCTP(family)
 	if err != nil {
 		return nil, fmt.Errorf("SCTP socket: %w", err)
+	}
+	if err := unix.Bind(fd, own); err != nil {
+		return nil, errors.Join(fmt.Errorf("bind SCTP port %d: %w", from, err), unix.Close(fd))
 	}
 	err = unix.Connect(fd, address)
 	if err != nil && !errors.Is(err, unix.EINPROGRESS) {
