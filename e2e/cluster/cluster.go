@@ -113,6 +113,9 @@ const (
 	ThawSpeaker   FaultKind = "thaw-speaker"
 	// RestartKubeProxy stops a node's kube-proxy with SIGTERM and starts it again, as an upgrade does.
 	RestartKubeProxy FaultKind = "restart-kube-proxy"
+	// StopKubeProxy stops a node's kube-proxy with SIGTERM; its rules stay, and it stays away until StartKubeProxy.
+	StopKubeProxy  FaultKind = "stop-kube-proxy"
+	StartKubeProxy FaultKind = "start-kube-proxy"
 	// PowerOff takes a node's links down, kills all on it and forgets its kernel's state, until PowerOn.
 	PowerOff FaultKind = "power-off"
 	PowerOn  FaultKind = "power-on"

@@ -17,6 +17,8 @@ var nodeFaults = []struct {
 	{cluster.FreezeSpeaker, "Freeze the node's speaker (SIGSTOP), until thaw-speaker or heal"},
 	{cluster.ThawSpeaker, "Let a frozen speaker go on"},
 	{cluster.RestartKubeProxy, "Stop the node's kube-proxy (SIGTERM) and start it again"},
+	{cluster.StopKubeProxy, "Stop the node's kube-proxy (SIGTERM); it stays away until start-kube-proxy or heal"},
+	{cluster.StartKubeProxy, "Start the node's kube-proxy"},
 	{cluster.PowerOff, "Take the node's links down, kill all on it and forget its kernel's state"},
 	{cluster.PowerOn, "Boot the node again, with its processes and pods"},
 	{cluster.CutAPI, "Drop what goes between the node and the API server"},

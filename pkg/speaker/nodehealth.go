@@ -26,8 +26,11 @@ const (
 	// unserved is how long nobody must have listened on a port before the speaker does, so that it does not come between a
 	// starting node's other programs and their ports.
 	unserved = 30 * time.Second
-	// lookEvery is how often it looks.
-	lookEvery = time.Second
+	// lookEvery is how often it looks, and lookEveryServing while it serves a port. kube-proxy opens its own health first, and
+	// these ports after it has read the API and programmed the node. One that is still taken then it leaves until its next
+	// change, which may be an hour away (k8s.io/kubernetes/pkg/proxy/healthcheck, SyncServices; proxy/util, FullSyncPeriod).
+	lookEvery        = time.Second
+	lookEveryServing = 50 * time.Millisecond
 )
 
 // nodeHealth serves healthCheckNodePorts that nobody else serves.
@@ -75,16 +78,21 @@ func (h *nodeHealth) pods(port int32) (plan.Local, bool) {
 
 // run serves until the context ends.
 func (h *nodeHealth) run(ctx context.Context) {
-	ticker := time.NewTicker(lookEvery)
-	defer ticker.Stop()
+	timer := time.NewTimer(lookEvery)
+	defer timer.Stop()
 	defer h.closeUnless(func(int32) bool { return false })
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticker.C:
-			h.look(ctx)
+		case <-timer.C:
 		}
+		h.look(ctx)
+		next := lookEvery
+		if len(h.servers) > 0 {
+			next = lookEveryServing
+		}
+		timer.Reset(next)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -39,12 +40,14 @@ func (d *Driver) fault(ctx context.Context, kind cluster.FaultKind, target strin
 		return act(ctx)
 	}
 	act, ok := map[cluster.FaultKind]func(context.Context, *node) error{
-		cluster.KillSpeaker:      d.onSpeaker(func(s *service) error { s.stop(syscall.SIGKILL, killGrace); return nil }),
-		cluster.StopSpeaker:      d.onSpeaker(func(s *service) error { s.stop(syscall.SIGTERM, stopGrace); return nil }),
-		cluster.StartSpeaker:     d.onSpeaker((*service).run),
-		cluster.FreezeSpeaker:    d.onSpeaker((*service).freeze),
-		cluster.ThawSpeaker:      d.onSpeaker((*service).thaw),
-		cluster.RestartKubeProxy: d.restartProxy,
+		cluster.KillSpeaker:      onSpeaker(func(s *service) error { s.stop(syscall.SIGKILL, killGrace); return nil }),
+		cluster.StopSpeaker:      onSpeaker((*service).end),
+		cluster.StartSpeaker:     onSpeaker((*service).run),
+		cluster.FreezeSpeaker:    onSpeaker((*service).freeze),
+		cluster.ThawSpeaker:      onSpeaker((*service).thaw),
+		cluster.RestartKubeProxy: onProxy((*service).restart),
+		cluster.StopKubeProxy:    onProxy((*service).end),
+		cluster.StartKubeProxy:   onProxy((*service).run),
 		cluster.PowerOff:         d.powerOff,
 		cluster.PowerOn:          d.powerOn,
 		cluster.CutAPI:           d.cutAPI,
@@ -67,27 +70,33 @@ func (d *Driver) fault(ctx context.Context, kind cluster.FaultKind, target strin
 	return act(ctx, n)
 }
 
-func (d *Driver) onSpeaker(act func(*service) error) func(context.Context, *node) error {
+func onSpeaker(act func(*service) error) func(context.Context, *node) error {
+	return onService(speakerOf, act, "no speaker: this lab runs without the product")
+}
+
+func onProxy(act func(*service) error) func(context.Context, *node) error {
+	return onService(proxyOf, act, "no kube-proxy: this lab runs with --kube-proxy none")
+}
+
+// onService acts on the process that has a name on each node, or says why there is none.
+func onService(name func(node string) string, act func(*service) error, none string) func(context.Context, *node) error {
 	return func(_ context.Context, n *node) error {
-		for _, s := range n.services {
-			if s.name == speakerOf(n.name) {
-				return act(s)
-			}
+		i := slices.IndexFunc(n.services, func(s *service) bool { return s.name == name(n.name) })
+		if i < 0 {
+			return fmt.Errorf("node %s has %s", n.name, none)
 		}
-		return fmt.Errorf("node %s has no speaker: this lab runs without the product", n.name)
+		return act(n.services[i])
 	}
 }
 
-// restartProxy returns when the new kube-proxy has been started: it programs its node thereafter.
-func (d *Driver) restartProxy(_ context.Context, n *node) error {
-	for _, s := range n.services {
-		if s.name == proxyOf(n.name) {
-			s.stop(syscall.SIGTERM, stopGrace)
-			return s.run()
-		}
-	}
-	return fmt.Errorf("node %s has no kube-proxy: this lab runs with --kube-proxy none", n.name)
+// end asks the process to stop, as a rollout does.
+func (s *service) end() error {
+	s.stop(syscall.SIGTERM, stopGrace)
+	return nil
 }
+
+// restart returns when the new process has been started.
+func (s *service) restart() error { return errors.Join(s.end(), s.run()) }
 
 // proxyOf is the name of a node's kube-proxy, as a process.
 func proxyOf(node string) string { return "kube-proxy-" + node }
