@@ -108,7 +108,7 @@ func loadCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use: "load [flags] ADDRESS:PORT...", Short: "Ask servers in the lab as fast as they answer and print JSON lines of how fast that is",
 		Long: "Loads each target in turn, round after round, and prints a JSON line for each. Targets are servers of lab serve: tcp\n" +
-			"ones for connect and request, chargen ones for transfer.",
+			"ones for connect and request, udp ones for datagram, chargen ones for transfer.",
 		Args: args(cobra.MinimumNArgs(1)),
 		RunE: func(_ *cobra.Command, texts []string) error {
 			options.Measure = load.Measure(measure)
@@ -129,7 +129,7 @@ func loadCommand() *cobra.Command {
 		},
 	}
 	flags := command.Flags()
-	flags.StringVar(&measure, "measure", string(load.Connect), "connect, request, transfer, flow or hold")
+	flags.StringVar(&measure, "measure", string(load.Connect), "connect, request, datagram, transfer, flow or hold")
 	flags.IntVar(&options.Connections, "connections", 8, "how many at once")
 	flags.DurationVar(&options.For, "for", time.Second, "how long each target is loaded in a round")
 	flags.IntVar(&options.Rounds, "rounds", 1, "how often all targets are loaded")

@@ -20,10 +20,11 @@ type flows struct {
 }
 
 func newFlows(target netip.AddrPort) (*flows, error) {
-	if !target.Addr().Is4() {
-		return nil, fmt.Errorf("flows to %s: only IPv4 is supported", target)
+	family, to := unix.AF_INET6, unix.Sockaddr(&unix.SockaddrInet6{Addr: target.Addr().As16()})
+	if target.Addr().Is4() {
+		family, to = unix.AF_INET, &unix.SockaddrInet4{Addr: target.Addr().As4()}
 	}
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_TCP)
+	fd, err := unix.Socket(family, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_TCP)
 	if err != nil {
 		return nil, fmt.Errorf("raw socket: %w", err)
 	}
@@ -31,14 +32,12 @@ func newFlows(target netip.AddrPort) (*flows, error) {
 	timeout := unix.NsecToTimeval(patience.Nanoseconds())
 	err = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout)
 	if err == nil {
-		err = unix.Connect(fd, &unix.SockaddrInet4{Addr: target.Addr().As4()})
+		err = unix.Connect(fd, to)
 	}
 	if err == nil {
 		var name unix.Sockaddr
 		if name, err = unix.Getsockname(fd); err == nil {
-			if own, ok := name.(*unix.SockaddrInet4); ok {
-				f.source = netip.AddrPortFrom(netip.AddrFrom4(own.Addr), uint16(1024+rand.IntN(60000)))
-			}
+			f.source = netip.AddrPortFrom(addressOf(name), uint16(1024+rand.IntN(60000)))
 		}
 	}
 	if err != nil {
@@ -46,6 +45,16 @@ func newFlows(target netip.AddrPort) (*flows, error) {
 		return nil, fmt.Errorf("raw socket to %s: %w", target.Addr(), err)
 	}
 	return f, nil
+}
+
+func addressOf(name unix.Sockaddr) netip.Addr {
+	switch name := name.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrFrom4(name.Addr)
+	case *unix.SockaddrInet6:
+		return netip.AddrFrom16(name.Addr)
+	}
+	return netip.Addr{}
 }
 
 func (f *flows) close() { _ = unix.Close(f.fd) }
@@ -64,7 +73,11 @@ func (f *flows) batch() (int64, error) {
 		if err != nil {
 			return 0, fmt.Errorf("%d of %d connections were not refused: %w", flowBatch-refused, flowBatch, err)
 		}
-		if isReset(packet[:n], f.target.Port()) {
+		header := packet[:n]
+		if f.target.Addr().Is4() {
+			header = payload(header) // a raw socket of IPv6 leaves the IP header out (raw(7), RFC 3542, section 3)
+		}
+		if isReset(header, f.target.Port()) {
 			refused++
 		}
 	}
@@ -79,7 +92,8 @@ const (
 	protocolTCP = 6
 )
 
-// syn is a TCP header that asks for a connection.
+// syn is a TCP header that asks for a connection. Its checksum covers the addresses, the length and the protocol, alike for IPv4 and
+// IPv6 (RFC 9293, section 3.1; RFC 8200, section 8.1).
 func syn(source, target netip.AddrPort) []byte {
 	header := make([]byte, tcpHeader)
 	binary.BigEndian.PutUint16(header, source.Port())
@@ -87,9 +101,8 @@ func syn(source, target netip.AddrPort) []byte {
 	binary.BigEndian.PutUint32(header[4:], rand.Uint32())
 	header[12], header[13] = tcpHeader/4<<4, flagSYN
 	binary.BigEndian.PutUint16(header[14:], 64240)
-	from, to := source.Addr().As4(), target.Addr().As4()
 	sum := uint32(protocolTCP + tcpHeader)
-	for _, words := range [][]byte{from[:], to[:], header} {
+	for _, words := range [][]byte{source.Addr().AsSlice(), target.Addr().AsSlice(), header} {
 		for i := 0; i < len(words); i += 2 {
 			sum += uint32(binary.BigEndian.Uint16(words[i:]))
 		}
@@ -101,15 +114,15 @@ func syn(source, target netip.AddrPort) []byte {
 	return header
 }
 
-// isReset reports whether an IPv4 packet is a TCP reset from a port.
-func isReset(packet []byte, port uint16) bool {
+// payload is what follows the header of an IPv4 packet.
+func payload(packet []byte) []byte {
 	if len(packet) == 0 {
-		return false
+		return nil
 	}
-	length := int(packet[0]&0x0f) * 4
-	if len(packet) < length+tcpHeader {
-		return false
-	}
-	header := packet[length:]
-	return binary.BigEndian.Uint16(header) == port && header[13]&flagRST != 0
+	return packet[min(int(packet[0]&0x0f)*4, len(packet)):]
+}
+
+// isReset reports whether a TCP header is that of a reset from a port.
+func isReset(header []byte, port uint16) bool {
+	return len(header) >= tcpHeader && binary.BigEndian.Uint16(header) == port && header[13]&flagRST != 0
 }

@@ -25,13 +25,16 @@ import (
 // Measure is what is done, again and again.
 type Measure string
 
-// The measures. Of package serve's protocols Connect, Request and Hold need a tcp server, Transfer a chargen server.
+// The measures. Of package serve's protocols Connect, Request and Hold need a tcp server, Datagram a udp server,
+// Transfer a chargen server.
 const (
 	// Connect makes a connection, awaits the server's line and resets it, so that no connection of an earlier round is left
 	// in anybody's tables for minutes.
 	Connect Measure = "connect"
 	// Request sends a line and awaits one, on connections made before.
 	Request Measure = "request"
+	// Datagram sends one and awaits one, from sockets made before. One that is lost ends its socket.
+	Datagram Measure = "datagram"
 	// Transfer receives all that it can.
 	Transfer Measure = "transfer"
 	// Flow sends the first packets of connections to a port that nobody listens on and awaits their refusals: no program but
@@ -69,7 +72,7 @@ type Result struct {
 	Done      int64   `json:"done"`
 	PerSecond float64 `json:"per_second"`
 	Failed    int     `json:"failed,omitempty"`
-	// P50US and P99US are of the time that one operation took, in microseconds; only of Connect, Request and Hold.
+	// P50US and P99US are of the time that one operation took, in microseconds; of neither Transfer nor Flow.
 	P50US float64 `json:"p50_us,omitempty"`
 	P99US float64 `json:"p99_us,omitempty"`
 }
@@ -77,8 +80,8 @@ type Result struct {
 // Validate says what is wrong with options and targets.
 func (o Options) Validate(targets []netip.AddrPort) error {
 	switch {
-	case !slices.Contains([]Measure{Connect, Request, Transfer, Flow, Hold}, o.Measure):
-		return fmt.Errorf("measure %q: want connect, request, transfer, flow or hold", o.Measure)
+	case !slices.Contains([]Measure{Connect, Request, Datagram, Transfer, Flow, Hold}, o.Measure):
+		return fmt.Errorf("measure %q: want connect, request, datagram, transfer, flow or hold", o.Measure)
 	case o.Connections < 1 || o.Connections > MaxConnections:
 		return fmt.Errorf("%d connections: want 1 to %d", o.Connections, MaxConnections)
 	case o.For <= 0 || o.Rounds < 1 || o.For*time.Duration(o.Rounds*len(targets)) > MaxTotal:
@@ -94,10 +97,15 @@ func (o Options) Validate(targets []netip.AddrPort) error {
 	return nil
 }
 
-// Run loads the targets and writes a Result as a JSON line per target and round. It fails if a target fails altogether.
+// Run loads the targets and writes a Result as a JSON line per target and round. It fails if a target fails altogether. Every
+// other round goes backwards, so that none always follows the same one and pays for what that has left.
 func Run(ctx context.Context, options Options, targets []netip.AddrPort, w io.Writer) error {
 	output := json.NewEncoder(w)
+	targets = slices.Clone(targets)
 	for round := range options.Rounds {
+		if round > 0 {
+			slices.Reverse(targets)
+		}
 		for _, target := range targets {
 			result, err := options.load(ctx, target)
 			if err != nil {
@@ -184,7 +192,7 @@ func (o Options) sumUp(target netip.AddrPort, elapsed time.Duration, workers []*
 		return out, errors.Join(append(failures, errors.New("nothing was done in "+elapsed.String()))...)
 	}
 	out.PerSecond = float64(out.Done) / elapsed.Seconds()
-	if o.Measure == Connect || o.Measure == Request || o.Measure == Hold {
+	if o.Measure != Transfer && o.Measure != Flow {
 		slices.Sort(took)
 		out.P50US, out.P99US = quantile(took, 50), quantile(took, 99)
 	}
@@ -208,7 +216,7 @@ func (o Options) operation(ctx context.Context, target netip.AddrPort) (operatio
 		}
 		return flows.batch, flows.close, nil
 	}
-	conn, err := dial(ctx, target)
+	conn, err := o.dial(ctx, target)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -219,6 +227,16 @@ func (o Options) operation(ctx context.Context, target netip.AddrPort) (operatio
 	if o.Measure == Transfer {
 		buffer := make([]byte, 256<<10)
 		return func() (int64, error) { n, err := conn.Read(buffer); return int64(n), err }, end, nil
+	}
+	if o.Measure == Datagram {
+		buffer := make([]byte, 256)
+		return func() (int64, error) {
+			if _, err := conn.Write([]byte("\n")); err != nil {
+				return 0, err
+			}
+			_, err := conn.Read(buffer)
+			return 1, err
+		}, end, nil
 	}
 	lines := bufio.NewReader(conn)
 	if _, err := lines.ReadSlice('\n'); err != nil {
@@ -232,6 +250,14 @@ func (o Options) operation(ctx context.Context, target netip.AddrPort) (operatio
 		_, err := lines.ReadSlice('\n')
 		return 1, err
 	}, end, nil
+}
+
+// dial connects by the protocol of the measure.
+func (o Options) dial(ctx context.Context, target netip.AddrPort) (net.Conn, error) {
+	if o.Measure == Datagram {
+		return (&net.Dialer{}).DialContext(ctx, "udp", target.String())
+	}
+	return dial(ctx, target)
 }
 
 func connect(ctx context.Context, target netip.AddrPort) error {

@@ -14,11 +14,11 @@ import (
 	"github.com/fairlead/fairlead/e2e/lab/serve"
 )
 
-// servers answers on two ports of this host until the test ends.
-func servers(t *testing.T) (line, bulk netip.AddrPort) {
+// servers answers on three ports of this host until the test ends.
+func servers(t *testing.T) (line, bulk, datagrams netip.AddrPort) {
 	t.Helper()
 	var listens []serve.Listen
-	for _, protocol := range []string{"tcp", "chargen"} {
+	for _, protocol := range []string{"tcp", "chargen", "udp"} {
 		listens = append(listens, serve.Listen{Protocol: protocol, Port: freePort(t)})
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -36,12 +36,12 @@ func servers(t *testing.T) (line, bulk netip.AddrPort) {
 		t.Fatal(err)
 	}
 	here := netip.MustParseAddr("127.0.0.1")
-	return netip.AddrPortFrom(here, listens[0].Port), netip.AddrPortFrom(here, listens[1].Port)
+	return netip.AddrPortFrom(here, listens[0].Port), netip.AddrPortFrom(here, listens[1].Port), netip.AddrPortFrom(here, listens[2].Port)
 }
 
 func TestRunMeasuresEachTargetInEachRound(t *testing.T) {
-	line, bulk := servers(t)
-	for measure, target := range map[Measure]netip.AddrPort{Connect: line, Request: line, Transfer: bulk} {
+	line, bulk, datagrams := servers(t)
+	for measure, target := range map[Measure]netip.AddrPort{Connect: line, Request: line, Transfer: bulk, Datagram: datagrams} {
 		var out bytes.Buffer
 		options := Options{Measure: measure, Connections: 2, For: 20 * time.Millisecond, Rounds: 3}
 		if err := Run(t.Context(), options, []netip.AddrPort{target, target}, &out); err != nil {
@@ -67,7 +67,7 @@ func TestRunMeasuresEachTargetInEachRound(t *testing.T) {
 
 func TestATargetThatDoesNotAnswerIsAnError(t *testing.T) {
 	nobody := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), freePort(t))
-	for _, measure := range []Measure{Connect, Request, Transfer} {
+	for _, measure := range []Measure{Connect, Request, Datagram, Transfer} {
 		options := Options{Measure: measure, Connections: 1, For: time.Millisecond, Rounds: 1}
 		if err := Run(t.Context(), options, []netip.AddrPort{nobody}, &bytes.Buffer{}); err == nil || !strings.Contains(err.Error(), nobody.String()) {
 			t.Errorf("%s: error %v, want one that names the target", measure, err)
@@ -129,31 +129,32 @@ func TestARefusalIsToldFromOtherPackets(t *testing.T) {
 	client, server := netip.MustParseAddrPort("10.87.1.1:1024"), netip.MustParseAddrPort("10.87.0.6:82")
 	ip := append([]byte{0x45}, make([]byte, 19)...)
 	refusal := append(slices.Clone(ip), syn(server, client)...)
-	if isReset(refusal, server.Port()) {
+	if isReset(payload(refusal), server.Port()) {
 		t.Error("a SYN is taken for a refusal")
 	}
 	refusal[20+13] = flagRST
-	if !isReset(refusal, server.Port()) || isReset(refusal, client.Port()) {
+	if !isReset(payload(refusal), server.Port()) || isReset(payload(refusal), client.Port()) {
 		t.Error("a reset is told by its flag and its source port")
 	}
 	for n := range refusal {
-		isReset(refusal[:n], server.Port()) // whatever comes in
+		isReset(payload(refusal[:n]), server.Port()) // whatever comes in
 	}
 }
 
 func TestASYNHasTheChecksumOfItsPseudoHeader(t *testing.T) {
-	client, server := netip.MustParseAddrPort("10.87.1.1:1024"), netip.MustParseAddrPort("10.87.0.6:82")
-	from, to := client.Addr().As4(), server.Addr().As4()
-	sum := uint32(protocolTCP + tcpHeader)
-	for _, words := range [][]byte{from[:], to[:], syn(client, server)} {
-		for i := 0; i < len(words); i += 2 {
-			sum += uint32(words[i])<<8 + uint32(words[i+1])
+	for _, ends := range [][2]string{{"10.87.1.1:1024", "10.87.0.6:82"}, {"[fd87::1:1]:1024", "[fd87::6]:82"}} {
+		client, server := netip.MustParseAddrPort(ends[0]), netip.MustParseAddrPort(ends[1])
+		sum := uint32(protocolTCP + tcpHeader)
+		for _, words := range [][]byte{client.Addr().AsSlice(), server.Addr().AsSlice(), syn(client, server)} {
+			for i := 0; i < len(words); i += 2 {
+				sum += uint32(words[i])<<8 + uint32(words[i+1])
+			}
 		}
-	}
-	for sum > 0xffff {
-		sum = sum>>16 + sum&0xffff
-	}
-	if sum != 0xffff {
-		t.Errorf("the sum of all words with the checksum is %#x, want 0xffff", sum)
+		for sum > 0xffff {
+			sum = sum>>16 + sum&0xffff
+		}
+		if sum != 0xffff {
+			t.Errorf("%s: the sum of all words with the checksum is %#x, want 0xffff", server, sum)
+		}
 	}
 }

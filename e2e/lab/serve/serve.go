@@ -43,7 +43,7 @@ func (s *server) listen(listen Listen) (io.Closer, error) {
 	address := fmt.Sprintf(":%d", listen.Port)
 	switch listen.Protocol {
 	case "udp":
-		conn, err := net.ListenPacket("udp", address)
+		conn, err := listenUDP(address)
 		if err != nil {
 			return nil, err
 		}
@@ -105,18 +105,6 @@ func (s *server) line(peer string) string {
 		peer = address.Addr().Unmap().WithZone("").String()
 	}
 	return s.name + " " + peer + "\n"
-}
-
-func (s *server) udp(conn net.PacketConn) error {
-	buffer := make([]byte, 64<<10)
-	for {
-		_, peer, err := conn.ReadFrom(buffer)
-		if err != nil {
-			return fmt.Errorf("read a datagram: %w", err)
-		}
-		// A peer that cannot be answered is no reason to stop answering others.
-		_, _ = conn.WriteTo([]byte(s.line(peer.String())), peer)
-	}
 }
 
 // tcp has connections served until the listener fails.
