@@ -12,10 +12,13 @@ MATRIX ?=
 # Arguments for the tests of the lab tier, such as E2E_ARGS='-run TestFailover'.
 E2E_ARGS ?=
 BENCH ?= .
-# The product that is measured, and the lab in which it has a node beside each of its rivals (BenchmarkDatapath).
+# The product that is measured by make bench-datapath and make bench-failover, how many rounds the data plane's measurements have
+# (1 to see that all of them run), and the lab in which the product has a node beside each of its rivals (BenchmarkDatapath).
 MANIFESTS ?= manifests
-BENCH_DATAPATH = FAIRLEAD_E2E=1 $(GO) test -count=1 -timeout 60m -run '^$$' -benchtime 1x \
-  -exec "$(CURDIR)/bin/lab run --nodes 7 --kube-proxy iptables,iptables,nftables --manifests $(CURDIR)/$(MANIFESTS) --"
+ROUNDS ?= 24
+bench_datapath = FAIRLEAD_E2E=1 FAIRLEAD_ROUNDS=$(ROUNDS) $(GO) test -count=1 -timeout 60m -run '^$$' -benchtime 1x \
+  -exec "$(CURDIR)/bin/lab run --nodes 7 --kube-proxy iptables,iptables,nftables --manifests $(CURDIR)/$(1) --" \
+  -bench Datapath ./e2e/tests
 # How often each fault strikes in make bench-failover, in a lab with nodes for Fairlead and for keepalived.
 RUNS ?= 20
 BENCH_FAILOVER = FAIRLEAD_E2E=1 $(GO) test -count=1 -timeout 120m -run '^$$' -benchtime 1x \
@@ -77,9 +80,10 @@ test-matrix: setup
 
 .PHONY: bench
 bench: setup bench-packages
-	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./pkg/...
-	FAIRLEAD_KERNEL_TESTS=1 $(GO) test -count=1 -p 1 -exec "$(CURDIR)/bin/lab vm --" -run '^$$' -bench 'Kernel' -benchmem $(KERNEL_PACKAGES)
-	$(BENCH_DATAPATH) -bench Datapath ./e2e/tests
+	$(GO) test -timeout 30m -run '^$$' -bench '$(BENCH)' -benchmem ./pkg/...
+	FAIRLEAD_KERNEL_TESTS=1 $(GO) test -count=1 -timeout 60m -p 1 -exec "$(CURDIR)/bin/lab vm --" -run '^$$' -bench 'Kernel' -benchmem $(KERNEL_PACKAGES)
+	$(call bench_datapath,manifests)
+	$(call bench_datapath,manifests/isolated)
 	FAIRLEAD_RUNS=2 $(BENCH_FAILOVER) -bench 'Failover$$' ./e2e/tests
 	FAIRLEAD_E2E=1 $(GO) test -count=1 -timeout 60m -exec "$(CURDIR)/bin/lab run --nodes 3 --" \
 	  -run '^$$' -bench '$(BENCH)' -benchtime 1x ./e2e/tests
@@ -87,7 +91,7 @@ bench: setup bench-packages
 # Of these only the data plane's, side by side; MANIFESTS=manifests/isolated for the other placement.
 .PHONY: bench-datapath
 bench-datapath: setup bench-packages
-	$(BENCH_DATAPATH) -bench Datapath ./e2e/tests
+	$(call bench_datapath,$(MANIFESTS))
 
 # Of these only failover, beside keepalived's, and the loss of a node with 500 VIPs, which make bench leaves out because it takes
 # more than the lab's one processor; FAILOVER=OfMany FAIRLEAD_VIPS=50 only that with fewer.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -23,17 +24,40 @@ import (
 // course is what BenchmarkDatapath runs over: servers, and the balancers in front of them.
 type course struct {
 	*scenario.Scenario
-	backends []netip.Addr
-	paths    []path
+	backends []addresses
+	paths    [bothFamilies][]path
 	others   []string // cluster IPs of the other Services
+}
+
+// ipFamily is an index.
+type ipFamily int
+
+const (
+	ipv4 ipFamily = iota
+	ipv6
+	bothFamilies
+)
+
+func (f ipFamily) String() string { return [...]string{"IPv4", "IPv6"}[f] }
+
+// addresses are one's of each family.
+type addresses [bothFamilies]netip.Addr
+
+func parseAddresses(v4, v6 string) addresses {
+	return addresses{netip.MustParseAddr(v4), netip.MustParseAddr(v6)}
 }
 
 // Addresses that kube-proxy and keepalived balance.
 var (
-	addressIPTables = netip.MustParseAddr("10.87.230.1")
-	addressNFTables = netip.MustParseAddr("10.87.230.3")
-	keepalived      = []struct{ kind, method, path, addr string }{ // method: as ipvsadm calls it
-		{"NAT", "Masq", "masquerade", "10.87.240.1"}, {"DR", "Route", "direct", "10.87.240.2"}, {"TUN", "Tunnel", "tunnel", "10.87.240.3"},
+	addressIPTables = parseAddresses("10.87.230.1", "fd87::230:1")
+	addressNFTables = parseAddresses("10.87.230.3", "fd87::230:3")
+	keepalived      = []struct { // method: as ipvsadm calls it
+		kind, method, path string
+		addr               addresses
+	}{
+		{"NAT", "Masq", masquerade, parseAddresses("10.87.240.1", "fd87::240:1")},
+		{"DR", "Route", "direct", parseAddresses("10.87.240.2", "fd87::240:2")},
+		{"TUN", "Tunnel", "tunnel", parseAddresses("10.87.240.3", "fd87::240:3")},
 	}
 )
 
@@ -43,29 +67,46 @@ const (
 	pathNFTables   = "kube-proxy-nftables"
 	pathKeepalived = "keepalived-"
 	pathVIP        = "vip-"
+	masquerade     = "masquerade"
 )
 
 func newCourse(b *testing.B, s *scenario.Scenario) *course {
 	b.Helper()
 	c := &course{Scenario: s}
 	for _, node := range []string{nodeBackend1, nodeBackend2} {
-		serve(b, s, node, fmt.Sprintf("tcp:%d", portLines), fmt.Sprintf("chargen:%d", portBulk))
-		c.backends = append(c.backends, nodeAddress(b, s, node, true))
+		serve(b, s, node, fmt.Sprintf("tcp:%d", portLines), fmt.Sprintf("udp:%d", portLines), fmt.Sprintf("chargen:%d", portBulk))
+		c.backends = append(c.backends, c.addressesOf(b, node))
 	}
 	for _, node := range []string{nodeIPTables, nodeNFTables, nodeKeepalived} {
 		c.leave(b, node)
 	}
-	c.paths = append(c.paths, path{name: pathDirect, addr: c.backends[0]})
+	c.add(pathDirect, c.backends[0])
 	c.balanceByKubeProxy(b)
 	c.balanceByKeepalived(b)
 	c.balanceByVIPs(b)
 	targets := []string{"lab", "probe", "--until-answer", "--for", "60s"}
-	for _, path := range c.paths {
-		targets = append(targets, fmt.Sprintf("tcp://%s:%d", path.addr, portLines))
+	for _, path := range slices.Concat(c.paths[:]...) {
+		for _, protocol := range []string{"tcp", "udp"} {
+			targets = append(targets, fmt.Sprintf("%s://%s", protocol, netip.AddrPortFrom(path.addr, portLines)))
+		}
 	}
 	_, err := s.Output(b.Context(), "client", targets...)
 	must(b, err)
 	return c
+}
+
+// add makes a path of each family in which it has an address.
+func (c *course) add(name string, to addresses, rivals ...string) {
+	for family, addr := range to {
+		if addr.IsValid() {
+			c.paths[family] = append(c.paths[family], path{name: name, addr: addr, rivals: rivals})
+		}
+	}
+}
+
+func (c *course) addressesOf(b *testing.B, host string) addresses {
+	b.Helper()
+	return addresses{nodeAddress(b, c.Scenario, host, true), nodeAddress(b, c.Scenario, host, false)}
 }
 
 // leave takes Fairlead off a node, on which another balancer is measured.
@@ -86,35 +127,56 @@ func (c *course) leave(b *testing.B, node string) {
 // endpoints are written by hand; change may alter it before it is created.
 func (c *course) service(ctx context.Context, name string, change func(*corev1.Service)) (*corev1.Service, error) {
 	var ports []corev1.ServicePort
-	var endpointPorts []discoveryv1.EndpointPort
 	for label, port := range map[string]int32{"lines": portLines, "bulk": portBulk, "nobody": portNobody} {
-		ports = append(ports, corev1.ServicePort{Name: label, Port: port, TargetPort: intstr.FromInt32(port)})
-		endpointPorts = append(endpointPorts, discoveryv1.EndpointPort{Name: &label, Port: &port})
+		ports = append(ports, corev1.ServicePort{Name: label, Protocol: corev1.ProtocolTCP, Port: port, TargetPort: intstr.FromInt32(port)})
 	}
-	service, err := c.CreateService(ctx, scenario.Service(name, single, func(service *corev1.Service) {
+	service, err := c.CreateService(ctx, scenario.Service(name, func(service *corev1.Service) {
 		service.Spec.Selector, service.Spec.Ports = nil, ports
 		change(service)
 	}))
 	if err != nil {
 		return nil, err
 	}
-	slice := &discoveryv1.EndpointSlice{
-		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: scenario.Namespace, Labels: map[string]string{
-			discoveryv1.LabelServiceName: name, discoveryv1.LabelManagedBy: "bench",
-		}},
-		AddressType: discoveryv1.AddressTypeIPv4, Ports: endpointPorts,
+	for _, family := range service.Spec.IPFamilies {
+		if err := c.endpoints(ctx, service, family); err != nil {
+			return nil, err
+		}
 	}
-	for i, node := range []string{nodeBackend1, nodeBackend2} {
-		slice.Endpoints = append(slice.Endpoints, discoveryv1.Endpoint{Addresses: []string{c.backends[i].String()}, NodeName: &node})
-	}
-	_, err = c.Core.DiscoveryV1().EndpointSlices(scenario.Namespace).Create(ctx, slice, metav1.CreateOptions{})
-	return service, err
+	return service, nil
 }
 
-// temporary is a Service that ends with the benchmark.
+// endpoints makes those of one family.
+func (c *course) endpoints(ctx context.Context, service *corev1.Service, of corev1.IPFamily) error {
+	slice := &discoveryv1.EndpointSlice{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: service.Name + "-" + strings.ToLower(string(of)), Namespace: service.Namespace,
+			Labels: map[string]string{discoveryv1.LabelServiceName: service.Name, discoveryv1.LabelManagedBy: "bench"},
+		},
+		AddressType: discoveryv1.AddressType(of),
+	}
+	for _, port := range service.Spec.Ports {
+		slice.Ports = append(slice.Ports, discoveryv1.EndpointPort{Name: &port.Name, Port: &port.Port, Protocol: &port.Protocol})
+	}
+	for i, node := range []string{nodeBackend1, nodeBackend2} {
+		addr := c.backends[i][ipv4]
+		if of == corev1.IPv6Protocol {
+			addr = c.backends[i][ipv6]
+		}
+		slice.Endpoints = append(slice.Endpoints, discoveryv1.Endpoint{Addresses: []string{addr.String()}, NodeName: &node})
+	}
+	_, err := c.Core.DiscoveryV1().EndpointSlices(service.Namespace).Create(ctx, slice, metav1.CreateOptions{})
+	return err
+}
+
+// temporary is a Service that takes datagrams too and ends with the benchmark.
 func (c *course) temporary(b *testing.B, name string, change func(*corev1.Service)) *corev1.Service {
 	b.Helper()
-	service, err := c.service(b.Context(), name, change)
+	service, err := c.service(b.Context(), name, func(service *corev1.Service) {
+		service.Spec.Ports = append(service.Spec.Ports, corev1.ServicePort{
+			Name: "datagrams", Protocol: corev1.ProtocolUDP, Port: portLines, TargetPort: intstr.FromInt32(portLines),
+		})
+		change(service)
+	})
 	must(b, err)
 	b.Cleanup(func() {
 		must(b, c.Core.CoreV1().Services(scenario.Namespace).Delete(context.Background(), name, metav1.DeleteOptions{}))
@@ -134,13 +196,16 @@ func (c *course) balanceByKubeProxy(b *testing.B) {
 	mode := corev1.LoadBalancerIPModeVIP
 	for _, way := range []struct {
 		name, node string
-		addr       netip.Addr
+		to         addresses
 	}{{pathIPTables, nodeIPTables, addressIPTables}, {pathNFTables, nodeNFTables, addressNFTables}} {
-		service.Status.LoadBalancer.Ingress = append(service.Status.LoadBalancer.Ingress,
-			corev1.LoadBalancerIngress{IP: way.addr.String(), IPMode: &mode})
-		_, err := c.Output(ctx, "client", "ip", "route", "replace", way.addr.String(), "via", nodeAddress(b, c.Scenario, way.node, true).String())
-		must(b, err)
-		c.paths = append(c.paths, path{name: way.name, addr: way.addr})
+		node := c.addressesOf(b, way.node)
+		for family, addr := range way.to {
+			service.Status.LoadBalancer.Ingress = append(service.Status.LoadBalancer.Ingress,
+				corev1.LoadBalancerIngress{IP: addr.String(), IPMode: &mode})
+			_, err := c.Output(ctx, "client", "ip", "route", "replace", addr.String(), "via", node[family].String())
+			must(b, err)
+		}
+		c.add(way.name, way.to)
 	}
 	_, err := c.Core.CoreV1().Services(scenario.Namespace).UpdateStatus(ctx, service, metav1.UpdateOptions{})
 	must(b, err)
@@ -154,11 +219,11 @@ func (c *course) balanceByVIPs(b *testing.B) {
 	must(b, err)
 	isolated := strings.Contains(fmt.Sprint(speakers.Spec.Template.Spec.Containers[0].Args), "--placement=isolated")
 	for _, way := range keepalived {
-		if !isolated || way.path == "masquerade" {
+		if !isolated || way.path == masquerade {
 			c.balanceByVIP(b, nodeVIP, way.path, way.path, []string{pathDirect, pathKeepalived + way.path, pathNFTables, pathIPTables})
 		}
 	}
-	c.balanceByVIP(b, nodeVIPIPTables, "masquerade-beside-iptables", "masquerade", []string{pathIPTables})
+	c.balanceByVIP(b, nodeVIPIPTables, "masquerade-beside-iptables", masquerade, []string{pathIPTables})
 }
 
 func (c *course) balanceByVIP(b *testing.B, node, name, forwarding string, rivals []string) {
@@ -170,12 +235,20 @@ func (c *course) balanceByVIP(b *testing.B, node, name, forwarding string, rival
 		service.Annotations = map[string]string{source.AnnotationPool: pool, source.AnnotationForwarding: forwarding}
 	})
 	ctx := within(b.Context(), b)
-	addresses, err := c.Addresses(ctx, service.Name, 1)
+	vips, err := c.Addresses(ctx, service.Name, int(bothFamilies))
 	must(b, err)
-	if holder, err := c.Holder(ctx, addresses[0], ""); err != nil || holder != node {
-		b.Fatalf("VIP %s is held by %s, want %s: %v", addresses[0], holder, node, err)
+	var to addresses
+	for _, vip := range vips {
+		if holder, err := c.Holder(ctx, vip, ""); err != nil || holder != node {
+			b.Fatalf("VIP %s is held by %s, want %s: %v", vip, holder, node, err)
+		}
+		if vip.Is4() {
+			to[ipv4] = vip
+		} else {
+			to[ipv6] = vip
+		}
 	}
-	c.paths = append(c.paths, path{name: pathVIP + name, addr: addresses[0], rivals: rivals})
+	c.add(pathVIP+name, to, rivals...)
 }
 
 // fill makes other Services, of the same servers, until there are so many, and waits until every kube-proxy has the last of
@@ -188,6 +261,7 @@ func (c *course) fill(b *testing.B, others int) {
 	for i := len(c.others); i < others; i++ {
 		group.Go(func() error {
 			service, err := c.service(ctx, fmt.Sprintf("other-%d", i), func(service *corev1.Service) {
+				single(service)
 				service.Spec.Type = corev1.ServiceTypeClusterIP
 			})
 			if err == nil {

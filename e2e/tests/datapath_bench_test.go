@@ -27,29 +27,37 @@ const (
 	nodeBackend1     = "n6"
 	nodeBackend2     = "n7"
 	nodesOfDatapath  = 7
-	portLines        = 80 // answers connections and lines
-	portBulk         = 81 // sends all that it can
-	portNobody       = 82 // refuses connections
-	benchRounds      = 24
+	portLines        = 80                     // answers connections, lines and datagrams
+	portBulk         = 81                     // sends all that it can
+	portNobody       = 82                     // refuses connections
+	benchRounds      = 24                     // unless FAIRLEAD_ROUNDS says otherwise
+	benchDuel        = 3                      // times as many rounds for two paths that are compared alone
 	benchFor         = 100 * time.Millisecond // each path, each round
 	benchConnections = 8
 )
 
-// measure is one thing that is measured, and what it is called in a benchmark's line.
+// measure is one thing that is measured, and what it is called in a benchmark's line; of what is timed that is the beginning.
 type measure struct {
 	unit        string
 	what        load.Measure
 	connections int
 	port        uint16
+	timed       bool
 }
 
-var measures = []measure{
-	{"flow/s", load.Flow, 1, portNobody}, // new connections, where no program has a part in them
-	{"conn/s", load.Connect, benchConnections, portLines},
-	{"req/s", load.Request, benchConnections, portLines},
-	{"B/s", load.Transfer, 2, portBulk},
-	{"us", load.Request, 1, portLines}, // time to an answer, where nobody else waits for one
-}
+var (
+	measuresTCP = []measure{
+		{"flow/s", load.Flow, 1, portNobody, false}, // new connections, where no program has a part in them
+		{"conn/s", load.Connect, benchConnections, portLines, false},
+		{"req/s", load.Request, benchConnections, portLines, false},
+		{"B/s", load.Transfer, 2, portBulk, false},
+		{"", load.Request, 1, portLines, true}, // time to an answer, where nobody else waits for one
+	}
+	measuresUDP = []measure{
+		{"udp-req/s", load.Datagram, benchConnections, portLines, false},
+		{"udp-", load.Datagram, 1, portLines, true},
+	}
+)
 
 // figures are a path's by their unit, one a round.
 type figures map[string][]float64
@@ -57,7 +65,9 @@ type figures map[string][]float64
 // BenchmarkDatapath measures the ways from a client on the LAN to two servers: straight to one of them, through a VIP by each
 // forwarding, through keepalived's IPVS (virtual_server with lb_kind NAT, DR and TUN), and through kube-proxy, which gets the
 // same LoadBalancer Service with ipMode VIP, as other load balancers leave it to. All of them take turns, 0.1 s each, round
-// after round; a path's figure is the median of its rounds, a ratio's the median of the ratios within each round.
+// after round; a path's figure is the median of its rounds, a ratio's the median of the ratios within each round. Then the VIP
+// that masquerades and keepalived take turns alone, with more rounds, for a ratio with a narrower interval. Among 1,000 other
+// Services it is by IPv4 and TCP only, for the sake of time.
 func BenchmarkDatapath(b *testing.B) {
 	s, ctx := connect(b)
 	nodes, err := s.Nodes(ctx)
@@ -65,29 +75,18 @@ func BenchmarkDatapath(b *testing.B) {
 	if _, err := exec.LookPath("keepalived"); err != nil || len(nodes) != nodesOfDatapath {
 		b.Skipf("needs keepalived and %d nodes: run by make bench", nodesOfDatapath)
 	}
+	rounds := atLeastOne(b, "FAIRLEAD_ROUNDS", benchRounds)
 	c := newCourse(b, s)
-	for _, others := range []int{1, 1000} {
-		b.Run(fmt.Sprintf("others=%d", others), func(b *testing.B) {
-			c.fill(b, others)
-			all := c.measure(b)
-			for _, path := range c.paths {
-				b.Run("path="+path.name, func(b *testing.B) {
-					for b.Loop() {
-						all[path.name].report(b)
-					}
-				})
-			}
-			for _, path := range c.paths {
-				for _, rival := range path.rivals {
-					b.Run(fmt.Sprintf("ratio=%s:%s", path.name, rival), func(b *testing.B) {
-						for b.Loop() {
-							all[path.name].reportRatio(b, all[rival])
-						}
-					})
-				}
-			}
+	all := slices.Concat(measuresTCP, measuresUDP)
+	for _, family := range []ipFamily{ipv4, ipv6} {
+		c.fill(b, 1)
+		b.Run("others=1/family="+family.String(), func(b *testing.B) {
+			c.compare(b, c.paths[family], all, rounds)
+			b.Run("duel=masquerade", func(b *testing.B) { c.compare(b, c.duelists(family), all, benchDuel*rounds) })
 		})
 	}
+	c.fill(b, 1000)
+	b.Run("others=1000/family="+ipv4.String(), func(b *testing.B) { c.compare(b, c.paths[ipv4], measuresTCP, rounds) })
 }
 
 // path is a way to the servers, with those that it is compared to.
@@ -97,45 +96,82 @@ type path struct {
 	rivals []string
 }
 
-// measure loads all paths in turn. The first round is to warm up.
-func (c *course) measure(b *testing.B) map[string]figures {
+// duelists are the VIP that masquerades and what it is to come up to.
+func (c *course) duelists(family ipFamily) (two []path) {
+	for _, path := range c.paths[family] {
+		if path.name == pathVIP+masquerade || path.name == pathKeepalived+masquerade {
+			two = append(two, path)
+		}
+	}
+	return two
+}
+
+// compare measures paths and reports their figures and ratios.
+func (c *course) compare(b *testing.B, paths []path, measures []measure, rounds int) {
+	b.Helper()
+	all := c.measure(b, paths, measures, rounds)
+	for _, path := range paths {
+		b.Run("path="+path.name, func(b *testing.B) {
+			for b.Loop() {
+				all[path.name].report(b)
+			}
+		})
+	}
+	for _, path := range paths {
+		for _, rival := range path.rivals {
+			if all[rival] == nil {
+				continue
+			}
+			b.Run(fmt.Sprintf("ratio=%s:%s", path.name, rival), func(b *testing.B) {
+				for b.Loop() {
+					all[path.name].reportRatio(b, all[rival])
+				}
+			})
+		}
+	}
+}
+
+// measure loads paths in turn. The first round is to warm up.
+func (c *course) measure(b *testing.B, paths []path, measures []measure, rounds int) map[string]figures {
 	b.Helper()
 	out := map[string]figures{}
-	for _, path := range c.paths {
-		out[path.name] = figures{}
-	}
 	for _, m := range measures {
 		command := []string{
 			"lab", "load", "--measure", string(m.what), "--connections", strconv.Itoa(m.connections), "--for", benchFor.String(),
-			"--rounds", strconv.Itoa(1 + benchRounds),
+			"--rounds", strconv.Itoa(1 + rounds),
 		}
-		for _, path := range c.paths {
-			command = append(command, netip.AddrPortFrom(path.addr, m.port).String())
+		names := map[string]string{}
+		for _, path := range paths {
+			target := netip.AddrPortFrom(path.addr, m.port).String()
+			command, names[target] = append(command, target), path.name
 		}
 		text, err := c.Output(b.Context(), "client", command...)
 		must(b, err)
-		for i, line := range strings.Split(text, "\n") {
+		for line := range strings.Lines(text) {
 			var result load.Result
 			must(b, json.Unmarshal([]byte(line), &result))
-			path := c.paths[i%len(c.paths)]
+			name := names[result.Target]
 			if result.Failed > 0 {
-				b.Errorf("%s: %d of %d operations failed (%s)", path.name, result.Failed, int(result.Done)+result.Failed, m.what)
+				b.Errorf("%s: %d of %d operations failed (%s)", name, result.Failed, int(result.Done)+result.Failed, m.what)
+			}
+			if out[name] == nil {
+				out[name] = figures{}
 			}
 			if result.Round > 0 {
-				out[path.name].add(m.unit, result)
+				out[name].add(m, result)
 			}
 		}
 	}
 	return out
 }
 
-func (f figures) add(unit string, result load.Result) {
-	if unit != "us" {
-		f[unit] = append(f[unit], result.PerSecond)
+func (f figures) add(m measure, result load.Result) {
+	if !m.timed {
+		f[m.unit] = append(f[m.unit], result.PerSecond)
 		return
 	}
-	f["p50-us"] = append(f["p50-us"], result.P50US)
-	f["p99-us"] = append(f["p99-us"], result.P99US)
+	f[m.unit+"p50-us"] = append(f[m.unit+"p50-us"], result.P50US)
+	f[m.unit+"p99-us"] = append(f[m.unit+"p99-us"], result.P99US)
 }
 
 func (f figures) report(b *testing.B) {
@@ -145,7 +181,8 @@ func (f figures) report(b *testing.B) {
 	b.ReportMetric(0, "ns/op")
 }
 
-// reportRatio gives for each unit the median of the rounds' ratios, and between what it is with 95 % confidence.
+// reportRatio gives for each unit the median of the rounds' ratios, between what it is with 95 % confidence, and the quartiles, between
+// which half of the rounds are.
 func (f figures) reportRatio(b *testing.B, other figures) {
 	for unit, values := range f {
 		var ratios []float64
@@ -157,6 +194,8 @@ func (f figures) reportRatio(b *testing.B, other figures) {
 		b.ReportMetric(median(ratios), unit+":ratio")
 		b.ReportMetric(ratios[low], unit+":low")
 		b.ReportMetric(ratios[high], unit+":high")
+		b.ReportMetric(ratios[len(ratios)/4], unit+":q1")
+		b.ReportMetric(ratios[len(ratios)-1-len(ratios)/4], unit+":q3")
 	}
 	b.ReportMetric(0, "ns/op")
 }

@@ -21,54 +21,73 @@ func (c *course) balanceByKeepalived(b *testing.B) {
 	b.Helper()
 	ctx := within(b.Context(), b)
 	var servers strings.Builder
-	var addresses []string
+	var v4, v6 []string
 	for _, way := range keepalived {
-		addresses = append(addresses, way.addr)
-		for _, port := range []int{portLines, portBulk, portNobody} {
-			fmt.Fprintf(&servers, "virtual_server %s %d {\n lb_algo mh\n mh-port\n mh-fallback\n lb_kind %s\n protocol TCP\n delay_loop 5\n", way.addr, port, way.kind)
-			for _, backend := range c.backends {
+		v4, v6 = append(v4, way.addr[ipv4].String()), append(v6, way.addr[ipv6].String())
+		for family, addr := range way.addr {
+			for _, port := range []int{portLines, portBulk, portNobody} {
 				check := "TCP_CHECK {\n   connect_timeout 3\n  }"
 				if port == portNobody {
 					check = "" // nobody would pass it
 				}
-				fmt.Fprintf(&servers, " real_server %s %d {\n  weight 1\n  %s\n }\n", backend, port, check)
+				c.virtualServer(&servers, family, addr, port, way.kind, "TCP", check)
 			}
-			servers.WriteString("}\n")
+			c.virtualServer(&servers, family, addr, portLines, way.kind, "UDP", "")
 		}
-		c.paths = append(c.paths, path{name: pathKeepalived + way.path, addr: netip.MustParseAddr(way.addr)})
+		c.add(pathKeepalived+way.path, way.addr)
 	}
+	// An instance of VRRP has addresses of one family; those of the other come along.
 	config := fmt.Sprintf("vrrp_instance bench {\n state MASTER\n interface eth0\n virtual_router_id 51\n priority 100\n"+
-		" virtual_ipaddress {\n  %s\n }\n}\n%s", strings.Join(addresses, "\n  "), servers.String())
+		" virtual_ipaddress {\n  %s\n }\n virtual_ipaddress_excluded {\n  %s\n }\n}\n%s",
+		strings.Join(v4, "\n  "), strings.Join(v6, "\n  "), servers.String())
 	on := func(node, script string) {
 		_, err := c.Output(ctx, node, "sh", "-ec", script)
 		must(b, err)
 	}
+	nat, route, tunnel := keepalived[0].addr, keepalived[1].addr, keepalived[2].addr
 	on(nodeKeepalived, fmt.Sprintf(`
-		sysctl -qw net.ipv4.ip_forward=1 net.ipv4.vs.conntrack=1
-		nft add table ip keepalived
-		nft 'add chain ip keepalived postrouting { type nat hook postrouting priority srcnat - 5; }'
-		nft 'add rule ip keepalived postrouting ct original ip daddr %s masquerade'`, keepalived[0].addr))
+		sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 net.ipv4.vs.conntrack=1
+		for family in ip ip6; do
+			nft add table $family keepalived
+			nft "add chain $family keepalived postrouting { type nat hook postrouting priority srcnat - 5; }"
+		done
+		nft 'add rule ip keepalived postrouting ct original ip daddr %s masquerade'
+		nft 'add rule ip6 keepalived postrouting ct original ip6 daddr %s masquerade'`, nat[ipv4], nat[ipv6]))
 	for _, node := range []string{nodeBackend1, nodeBackend2} {
 		on(node, fmt.Sprintf(`
 			sysctl -qw net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2
 			ip link add keepalived type dummy
 			ip link set keepalived up
-			ip addr add %s/32 dev keepalived
-			ip addr add %s/32 dev keepalived
+			for vip in %s/32 %s/32; do ip addr add $vip dev keepalived; done
+			for vip in %s/128 %s/128; do ip addr add $vip dev keepalived nodad; done
 			ip link add tunl0 type ipip 2>&- || true
+			ip link add ip6tnl0 type ip6tnl 2>&- || true
 			ip link set tunl0 up
-			sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.tunl0.rp_filter=0`, keepalived[1].addr, keepalived[2].addr))
+			ip link set ip6tnl0 up
+			sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.tunl0.rp_filter=0`, route[ipv4], tunnel[ipv4], route[ipv6], tunnel[ipv6]))
 	}
 	runKeepalived(b, c.Scenario, nodeKeepalived, "", config)
 	for _, way := range keepalived {
-		must(b, scenario.Until(ctx, func() error {
-			out, err := c.Output(ctx, nodeKeepalived, "ipvsadm", "-Ln", "-t", fmt.Sprintf("%s:%d", way.addr, portLines))
-			if want := fmt.Sprintf("%s:%d", c.backends[1], portLines); err == nil && (!strings.Contains(out, want) || !strings.Contains(out, way.method)) {
-				err = fmt.Errorf("keepalived has not set up %s by %s: %s", way.addr, way.method, out)
-			}
-			return err
-		}))
+		for family, addr := range way.addr {
+			must(b, scenario.Until(ctx, func() error {
+				out, err := c.Output(ctx, nodeKeepalived, "ipvsadm", "-Ln", "-t", netip.AddrPortFrom(addr, portLines).String())
+				want := netip.AddrPortFrom(c.backends[1][family], portLines).String()
+				if err == nil && (!strings.Contains(out, want) || !strings.Contains(out, way.method)) {
+					err = fmt.Errorf("keepalived has not set up %s by %s: %s", addr, way.method, out)
+				}
+				return err
+			}))
+		}
 	}
+}
+
+// virtualServer writes one into a configuration of keepalived, with the servers of a family behind it.
+func (c *course) virtualServer(config *strings.Builder, family int, addr netip.Addr, port int, kind, protocol, check string) {
+	fmt.Fprintf(config, "virtual_server %s %d {\n lb_algo mh\n mh-port\n mh-fallback\n lb_kind %s\n protocol %s\n delay_loop 5\n", addr, port, kind, protocol)
+	for _, backend := range c.backends {
+		fmt.Fprintf(config, " real_server %s %d {\n  weight 1\n  %s\n }\n", backend[family], port, check)
+	}
+	config.WriteString("}\n")
 }
 
 // daemon is a keepalived that runs on a node. It takes its output.
