@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
@@ -251,6 +252,9 @@ func (c *course) balanceByVIP(b *testing.B, node, name, forwarding string, rival
 	c.add(pathVIP+name, to, rivals...)
 }
 
+// fillPatience is how long every kube-proxy together may take for 1,000 Services: the lab's one processor is theirs in turn.
+const fillPatience = 10 * time.Minute
+
 // fill makes other Services, of the same servers, until there are so many, and waits until every kube-proxy has the last of
 // them.
 func (c *course) fill(b *testing.B, others int) {
@@ -272,6 +276,8 @@ func (c *course) fill(b *testing.B, others int) {
 	}
 	must(b, group.Wait())
 	c.others = append(c.others, addresses[len(c.others):]...)
+	programmed, cancel := context.WithTimeoutCause(b.Context(), fillPatience, fmt.Errorf("waited %v", fillPatience))
+	defer cancel()
 	nodes, err := c.Nodes(b.Context())
 	must(b, err)
 	for _, node := range nodes {
@@ -279,13 +285,14 @@ func (c *course) fill(b *testing.B, others int) {
 		if node == nodeIPTables || node == nodeVIPIPTables {
 			command = []string{"iptables-save", "-t", "nat"}
 		}
-		must(b, scenario.Until(within(b.Context(), b), func() error {
-			rules, err := c.Output(b.Context(), node, command...)
+		must(b, scenario.Until(programmed, func() error {
+			rules, err := c.Output(programmed, node, command...)
 			if err != nil {
 				return err
 			}
 			for _, addr := range c.others {
 				if !strings.Contains(rules, addr) {
+					time.Sleep(time.Second) // listing them takes the processor that kube-proxy needs
 					return errors.New("kube-proxy of node " + node + " has not programmed " + addr)
 				}
 			}
