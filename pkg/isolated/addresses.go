@@ -15,7 +15,8 @@ import (
 )
 
 // Bound returns the VIPs that are answered for, whoever did it, by address. One of which only a part is there, or that is
-// answered for on several interfaces, has no interface: it is not as wanted anywhere, and Unbind removes all of it. Which of them are ours the caller knows.
+// answered for on several interfaces, or that is IPv6 and whose fence lapsed, has no interface: it is not as wanted anywhere, and
+// Unbind removes all of it. Which of them are ours the caller knows.
 func (k *Kernel) Bound() ([]model.Binding, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -38,7 +39,19 @@ func (k *Kernel) bound() ([]model.Binding, error) {
 	if err != nil {
 		return nil, err
 	}
-	return assemble(routed, local, proxies), nil
+	bound := assemble(routed, local, proxies)
+	if k.beat.lapsed() { // or this process has not begun it: the other fence, which is prolonged with it, tells
+		fenced, err := k.fenced()
+		if err != nil {
+			return nil, err
+		}
+		for i, b := range bound {
+			if b.Addr.Is6() && !fenced {
+				bound[i].Interface = ""
+			}
+		}
+	}
+	return bound, nil
 }
 
 // assemble makes bindings of the three parts of each: the host's route, the namespace's, and proxy neighbour entries.
@@ -74,8 +87,9 @@ func (k *Kernel) Bind(bindings []model.Binding, lifetime time.Duration) map[neti
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	failed := map[netip.Addr]error{}
+	unfenced := k.raise(bindings, lifetime)
 	for _, b := range bindings {
-		err := k.raise(b.Addr, lifetime)
+		err := unfenced
 		if err == nil {
 			err = k.bind(b)
 		}
@@ -86,23 +100,22 @@ func (k *Kernel) Bind(bindings []model.Binding, lifetime time.Duration) map[neti
 	return failed
 }
 
-// raise puts up the fence of an address's family where it lapsed.
-func (k *Kernel) raise(vip netip.Addr, lifetime time.Duration) error {
+// raise puts up fences that lapsed: that of IPv4 in any case, since it tells a next process of both.
+func (k *Kernel) raise(bindings []model.Binding, lifetime time.Duration) error {
 	if err := k.rejoin(); err != nil {
 		return err
 	}
-	if vip.Is6() {
-		if k.beat.lapsed() {
-			return k.beat.send(lifetime)
-		}
-		return nil
-	}
 	fenced, err := k.fenced()
-	if err != nil || fenced {
-		return err
+	if err == nil && !fenced {
+		err = k.fence(lifetime)
 	}
-	return k.fence(lifetime)
+	if err == nil && k.beat.lapsed() && slices.ContainsFunc(bindings, isIPv6) {
+		err = k.beat.send(lifetime)
+	}
+	return err
 }
+
+func isIPv6(b model.Binding) bool { return b.Addr.Is6() }
 
 func (k *Kernel) bind(b model.Binding) error {
 	fail := func(err error) error {
@@ -150,7 +163,7 @@ func (k *Kernel) Refresh(bindings []model.Binding, lifetime time.Duration) error
 		return err
 	}
 	some4 := slices.ContainsFunc(bindings, func(b model.Binding) bool { return b.Addr.Is4() })
-	some6 := slices.ContainsFunc(bindings, func(b model.Binding) bool { return b.Addr.Is6() })
+	some6 := slices.ContainsFunc(bindings, isIPv6)
 	lapsed := some4 && !fenced || some6 && k.beat.lapsed() || k.mended
 	if lapsed || !k.swept {
 		if err := k.sweep(bindings); err != nil {
@@ -158,10 +171,7 @@ func (k *Kernel) Refresh(bindings []model.Binding, lifetime time.Duration) error
 		}
 		k.swept = true
 	}
-	var failures []error
-	if some4 {
-		failures = append(failures, k.fence(lifetime))
-	}
+	failures := []error{k.fence(lifetime)}
 	if some6 {
 		failures = append(failures, k.beat.send(lifetime))
 	}

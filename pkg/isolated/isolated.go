@@ -17,7 +17,8 @@
 // the kernel answers no ARP request by proxy (arp_process in net/ipv4/arp.c).
 //
 // IPv6: the kernel answers neighbour solicitations by proxy whatever the routes say (ndisc_recv_ns in net/ipv6/ndisc.c). The
-// table of nft.Outside drops those for our VIPs unless a datagram to Beat passed by within the time that its port names.
+// table of nft.Outside drops those for our VIPs unless a datagram to Beat passed by within the time that its port names. A process
+// that begins cannot ask whether one did: the address of the other fence, which has the same lifetime, tells.
 package isolated
 
 import "net/netip"

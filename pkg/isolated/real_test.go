@@ -118,6 +118,27 @@ func TestKernelOthersDoNotLiveOnByARefresh(t *testing.T) {
 	}
 }
 
+// TestKernelAnIPv6VIPWhoseFenceLapsedIsNotBound: nobody is answered for it, whatever the kernel has. Who begins sees the same.
+func TestKernelAnIPv6VIPWhoseFenceLapsedIsNotBound(t *testing.T) {
+	k, path := joined(t)
+	defer func() { _, err := Remove(path, nil); check(t, err) }()
+	vip6 := model.Binding{Addr: netip.MustParseAddr("fd00::100"), Interface: "eth0"}
+	check(t, k.bind(vip6))
+	for _, test := range []struct {
+		raise bool
+		want  model.Binding
+	}{{false, model.Binding{Addr: vip6.Addr}}, {true, vip6}} {
+		if test.raise {
+			check(t, k.fence(time.Minute))
+		}
+		for _, process := range []*Kernel{k, rejoined(t, path)} {
+			if have := bound(t, process); !slices.Equal(have, []model.Binding{test.want}) {
+				t.Errorf("with a fence %v: bound %v, want %v", test.raise, have, test.want)
+			}
+		}
+	}
+}
+
 func TestKernelRemoveLeavesWhatIsNotOurs(t *testing.T) {
 	k, path := joined(t)
 	eth0, err := netlink.LinkByName("eth0")
