@@ -282,7 +282,9 @@ func TestPeersSayWhetherTheyHaveTheAPI(t *testing.T) {
 	before := clock()
 	one.Ask()
 	after := clock()
-	one.sees("n2", "has no API", func(s State) bool { return s.Said > 0 && !s.HasAPI })
+	one.sees("n2", "has no API, and took nothing from n1", func(s State) bool {
+		return s.Said > 0 && !s.HasAPI && s.Spared == "epoch of n1"
+	})
 	if said := one.Peers()["n2"].Said; said < before || said > after+time.Second {
 		t.Errorf("asked between %s and %s, told it said so at %s", before, after, said)
 	}
@@ -290,7 +292,7 @@ func TestPeersSayWhetherTheyHaveTheAPI(t *testing.T) {
 	for first := one.Peers()["n2"].Said; one.Peers()["n2"].Said == first; time.Sleep(time.Millisecond) {
 		one.Ask()
 	}
-	one.sees("n2", "has the API", func(s State) bool { return s.HasAPI })
+	one.sees("n2", "has the API", func(s State) bool { return s.HasAPI && s.Spared == "" })
 	if asks := two.asks.Load(); asks < 2 {
 		t.Errorf("n2 tried the API %d times for two questions", asks)
 	}
