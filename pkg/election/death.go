@@ -61,14 +61,19 @@ func (d *decider) outOfReach() map[string]bool {
 }
 
 // expiry is when a peer counts as dead if its heartbeat does not change. A peer that just claimed renews at the same time,
-// so its heartbeat is given TTake from the claim on. While the API server did not answer this speaker, it saw no changes.
+// so its heartbeat is given TTake from the claim on. While the API server did not answer this speaker, it saw no changes, and told
+// peers that ask: see holdOn.
 func (d *decider) expiry(peer Peer) Instant {
 	seen := max(peer.VersionSeen, d.view.Resumed)
 	if peer.Grace > 0 {
 		return seen.Add(peer.Grace)
 	}
 	if claimed, owns := d.owned[peer.Node]; owns {
-		return max(seen, claimed).Add(d.timing.TTake)
+		expiry := max(seen, claimed).Add(d.timing.TTake)
+		if d.view.Resumed > 0 {
+			expiry = max(expiry, d.view.Resumed.Add(d.timing.HoldFor))
+		}
+		return expiry
 	}
 	return seen.Add(d.timing.IdleExpiry)
 }

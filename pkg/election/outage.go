@@ -32,7 +32,7 @@ func (d *decider) ask() {
 // holdOn is until when this speaker may keep its VIPs although its renewals get no answer.
 //
 // A peer that the API server did not answer either cannot have revoked this speaker's heartbeat before, and it will not for
-// TTake after it is answered again (View.Resumed). So an answer of no gives most of TTake from the question on, if those who
+// HoldFor after it is answered again (View.Resumed). So an answer of no gives most of that from the question on, if those who
 // gave it are more than half of all, with this speaker: a part that is cut off from the rest does not know what the rest has.
 // One of two goes on alone if the other is silent: often the API server went with that one. In any case the right lasts for
 // most of TTake, before which nobody takes anything: so long may a write of a slow API server take.
@@ -49,7 +49,7 @@ func (d *decider) holdOn() Instant {
 	case enough == 0 || d.known() == 2 && reached == 0:
 		return d.now.Add(d.timing.TSelf)
 	case answered || len(lacking) < enough:
-		return d.view.Renewed.Add(d.noGives())
+		return d.view.Renewed.Add(d.timing.TSelf + (d.timing.TTake-d.timing.TSelf)*9/10)
 	}
 	return lacking[enough-1].Add(d.noGives())
 }
@@ -75,7 +75,7 @@ func (d *decider) takeUp() Instant {
 
 // noGives is for how long a peer's answer of no keeps the right, from the question on.
 func (d *decider) noGives() time.Duration {
-	return d.timing.TSelf + (d.timing.TTake-d.timing.TSelf)*9/10
+	return max(d.timing.HoldFor, d.timing.TTake) * 9 / 10
 }
 
 // Spares returns the epoch of a peer that this speaker cannot have revoked for its silence, because the API server last answered

@@ -188,9 +188,9 @@ func TestWhoStoodStillInAnOutageHasItsVIPsBack(t *testing.T) {
 	for seed := range runs(t) {
 		s := newSim(seed, setup{nodes: 3 + int(seed%3), vips: 4, policy: Hold, gossip: true})
 		faults := []fault{{at: 10 * time.Second, kind: apiAway}}
-		for at := 12 * time.Second; at < simFaults; at += 12 * time.Second {
-			node := int(at/time.Second) / 12 % len(s.nodes)
-			faults = append(faults, fault{at: at, node: node, kind: freezes}, fault{at: at + 8*time.Second, node: node, kind: freezes})
+		for at := 12 * time.Second; at < simFaults; at += 16 * time.Second {
+			node := int(at/time.Second) / 16 % len(s.nodes)
+			faults = append(faults, fault{at: at, node: node, kind: freezes}, fault{at: at + 12*time.Second, node: node, kind: freezes})
 		}
 		s.play(append(faults, fault{at: simFaults + 10*time.Second, kind: allAreWell}))
 		one := oneAnnounces(s)

@@ -58,6 +58,9 @@ type Timing struct {
 	// because a neighbour that just learnt an address does not heed the first (see package announce). It lets go when it hears
 	// the next announcement, or after HandLimit.
 	HandLeast, HandLimit time.Duration
+	// HoldFor is how long after the API server answers it again a speaker waits before it holds an owner dead whose heartbeat it
+	// sees unchanged: so long do holders go on by its word that it lacks the API server, and may stand still meanwhile.
+	HoldFor time.Duration
 	// RestartGrace is how long the others wait for the next process of a speaker that said that it restarts.
 	RestartGrace time.Duration
 }
@@ -87,6 +90,7 @@ func DefaultTiming() Timing {
 		AskEvery:       500 * time.Millisecond,
 		HandLeast:      2 * time.Second,
 		HandLimit:      5 * time.Second,
+		HoldFor:        10 * time.Second,
 		RestartGrace:   30 * time.Second, // a pod is replaced within that, its image pulled
 	}
 }

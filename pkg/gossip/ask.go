@@ -13,7 +13,7 @@ import (
 const (
 	// askAgain is how long a question waits for its answer before it is sent again, askFor how long in all.
 	askAgain = 150 * time.Millisecond
-	askFor   = 1500 * time.Millisecond
+	askFor   = 2500 * time.Millisecond
 	// apiTimeout bounds one attempt at the API server.
 	apiTimeout = time.Second
 )
