@@ -144,7 +144,7 @@ func connectForFailover(b *testing.B, nodes int) *scenario.Scenario {
 	have, err := s.Nodes(ctx)
 	must(b, err)
 	if len(have) != nodes {
-		b.Skipf("needs %d nodes: run by make bench-failover", nodes)
+		b.Skipf("needs %d nodes: run by make bench-failover or bench-many", nodes)
 	}
 	return s
 }
