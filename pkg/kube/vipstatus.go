@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/retry"
 
 	"github.com/fairlead/fairlead/pkg/api/v1alpha1"
 	"github.com/fairlead/fairlead/pkg/generated/clientset/versioned"
@@ -29,8 +30,31 @@ type VIPReport struct {
 }
 
 // WriteVIPStatus makes the status of a VIP say what the report says; it writes nothing if it does already. The time since
-// when a node holds the VIP changes with the node only.
+// when a node holds the VIP changes with the node only. If somebody else wrote first the VIP is read again: conditions are one
+// list, and those that the controller writes must not be those of an older version.
 func WriteVIPStatus(ctx context.Context, client versioned.Interface, vip *v1alpha1.VIP, report VIPReport) error {
+	err := retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		err := writeVIPStatus(ctx, client, vip, report)
+		if !apierrors.IsConflict(err) {
+			return err
+		}
+		newer, getErr := client.FairleadV1alpha1().VIPs().Get(ctx, vip.Name, metav1.GetOptions{})
+		if getErr != nil {
+			return getErr
+		}
+		if newer.UID != vip.UID {
+			return nil // another object by the same name, of which the watch will tell
+		}
+		vip = newer
+		return err
+	})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("write status of VIP %s: %w", vip.Name, err)
+	}
+	return nil
+}
+
+func writeVIPStatus(ctx context.Context, client versioned.Interface, vip *v1alpha1.VIP, report VIPReport) error {
 	status := vip.Status.DeepCopy()
 	if status.Node != report.Node {
 		status.Since = nil
@@ -60,20 +84,17 @@ func WriteVIPStatus(ctx context.Context, client versioned.Interface, vip *v1alph
 		return nil
 	}
 	patch, err := json.Marshal(map[string]any{
-		"metadata": map[string]any{"uid": vip.UID},
+		"metadata": map[string]any{"uid": vip.UID, "resourceVersion": vip.ResourceVersion},
 		"status": map[string]any{
 			"node": status.Node, "interface": status.Interface, "since": status.Since,
 			"services": status.Services, "backends": status.Backends, "conditions": status.Conditions,
 		},
 	})
 	if err != nil {
-		return fmt.Errorf("encode status of VIP %s: %w", vip.Name, err)
+		return fmt.Errorf("encode it: %w", err)
 	}
 	_, err = client.FairleadV1alpha1().VIPs().Patch(ctx, vip.Name, types.MergePatchType, patch, metav1.PatchOptions{}, "status")
-	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
-		return fmt.Errorf("write status of VIP %s: %w", vip.Name, err)
-	}
-	return nil
+	return err
 }
 
 // setConflict makes the conditions tell of a conflict, or that there is none any more. Of a VIP that never had one they say
