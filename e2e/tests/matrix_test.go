@@ -1,7 +1,6 @@
 package tests
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -263,7 +262,10 @@ func (c *combination) suffer(t *testing.T, d damage) {
 		// Long enough for a request that was lost to time out, and for kube-proxy to start. Looking costs processes, which
 		// are slow in the lab's guest: at full pace it would keep the speakers from their work.
 		time.Sleep(time.Second)
-		if err := cmp.Or(allUp(probe, len(c.addresses)), c.proxied(ctx)); err != nil {
+		if err := allUp(probe, len(c.addresses)); err != nil {
+			return err
+		}
+		if err := c.proxied(ctx); err != nil {
 			return err
 		}
 		if now := c.state(t); !maps.Equal(now, before) {

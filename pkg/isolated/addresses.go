@@ -40,7 +40,8 @@ func (k *Kernel) bound() ([]model.Binding, error) {
 		return nil, err
 	}
 	bound := assemble(routed, local, proxies)
-	if k.beat.lapsed() { // or this process has not begun it: the other fence, which is prolonged with it, tells
+	// A beat that this process did not begin has lapsed, too: the other fence, which is prolonged with it, tells.
+	if k.beat.lapsed() && slices.ContainsFunc(bound, isIPv6) {
 		fenced, err := k.fenced()
 		if err != nil {
 			return nil, err
