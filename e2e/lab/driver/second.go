@@ -47,12 +47,14 @@ func (d *Driver) addSecond(ctx context.Context, nodes int) (at cluster.SecondClu
 	}, nil
 }
 
+var errIsSecond = errors.New("this is the second cluster, and there is no third: ask the first, by what FAIRLEAD_LAB was before")
+
 // checkSecond says why there cannot be a second cluster with so many nodes.
 func (d *Driver) checkSecond(nodes int) error {
 	room := topology.MaxNodes - d.config.Nodes
 	switch {
 	case d.before.nodes > 0:
-		return errors.New("this is the second cluster, and there is no third: ask the first")
+		return errIsSecond
 	case d.second != nil:
 		return errors.New("there is a second cluster already: lab second delete")
 	case nodes < 1 || nodes > room:
@@ -85,6 +87,9 @@ func (d *Driver) setupBeside(ctx context.Context) (err error) {
 func (d *Driver) deleteSecond(ctx context.Context) error {
 	d.change.Lock()
 	defer d.change.Unlock()
+	if d.before.nodes > 0 {
+		return errIsSecond
+	}
 	if d.second == nil {
 		return nil
 	}
