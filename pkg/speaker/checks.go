@@ -33,7 +33,7 @@ type checks struct {
 	followed    []*plan.Part         // of the last plan: what is checked
 	targets     map[model.Target]int // with how many backends they are of
 	down, short int                  // backends and frontends
-	told        []*plan.Part         // of the last plan that was applied
+	told        []*plan.Part         // of the VIPs that were announced then
 }
 
 func newChecks(config Config, checker Checker) *checks {
@@ -76,10 +76,17 @@ func (c *checks) count(part *plan.Part, by int, changed map[model.Target]bool) {
 }
 
 // tell makes an event of each backend that went down or came back, and of each frontend that lost its quorum or has it again,
-// of the VIPs that this node announces. A new holder says nothing of what it finds: the old one did.
+// of the VIPs that this node announces. A new holder tells what it finds: there may have been none before, or it fell silent with
+// the backend.
 func (c *checks) tell(vips []*v1alpha1.VIP, bound []model.Binding, result plan.Result) {
-	for before, now := range plan.Changes(c.told, result.Parts) {
-		if now == nil || len(now.State.VIPs) == 0 || !announces(bound, now.State.VIPs[0]) {
+	announced := make([]*plan.Part, 0, len(bound))
+	for _, part := range result.Parts {
+		if len(part.State.VIPs) > 0 && announces(bound, part.State.VIPs[0]) {
+			announced = append(announced, part)
+		}
+	}
+	for before, now := range plan.Changes(c.told, announced) {
+		if now == nil {
 			continue
 		}
 		if before == nil {
@@ -90,7 +97,7 @@ func (c *checks) tell(vips []*v1alpha1.VIP, bound []model.Binding, result plan.R
 			c.tellShort(vips[i], before.Short, now.Short)
 		}
 	}
-	c.told = result.Parts
+	c.told = announced
 }
 
 func byName(vip *v1alpha1.VIP, name string) int { return cmp.Compare(vip.Name, name) }

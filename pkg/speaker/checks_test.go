@@ -163,12 +163,16 @@ func TestOnlyTheHolderTellsOfChecksAndEveryStandbyMakesThem(t *testing.T) {
 	if got := n.reconcile(false); !slices.Equal(got, []string{"10.87.0.1:8080 1", "10.87.0.2:8080 0"}) {
 		t.Errorf("a standby has the backends %v", got)
 	}
-	n.reconcile(true)
 	if len(n.events.events) != 0 {
-		t.Errorf("a new holder tells what the old one told: %q", n.events.events)
+		t.Errorf("a standby tells %q", n.events.events)
+	}
+	n.reconcile(true)
+	n.reconcile(true)
+	if len(n.events.events) != 1 || !strings.Contains(n.events.events[0], " BackendDown: ") {
+		t.Errorf("a new holder tells %q, want what it finds, once: nobody may have told it before", n.events.events)
 	}
 	n.checker.Fail(n.target("10.87.0.2:1936"), "")
-	if n.reconcile(true); len(n.events.events) != 1 {
+	if n.reconcile(true); len(n.events.events) != 2 {
 		t.Errorf("events %q, want that the backend is up again", n.events.events)
 	}
 }
