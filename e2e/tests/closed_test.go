@@ -167,7 +167,8 @@ func TestAChangeOfSourceRangesLeavesNoMomentOpen(t *testing.T) {
 	for _, seen := range summaries {
 		t.Logf("%s: with %d prefixes, then %d, %d of %d requests failed", seen.URL, len(narrow), len(wide), seen.Failed, seen.Sent)
 		if seen.Failed > 0 {
-			t.Errorf("%s failed a client inside of its source ranges %d of %d times", seen.URL, seen.Failed, seen.Sent)
+			t.Errorf("%s failed a client inside of its source ranges %d of %d times, first at %s: %v",
+				seen.URL, seen.Failed, seen.Sent, seen.FirstFailed, seen.Why)
 		}
 	}
 }

@@ -88,7 +88,7 @@ func TestPlannedMovesFailNoConnection(t *testing.T) {
 					t.Logf("%s from %s to %s: longest time without an answer %.0f ms, %d of %d requests failed", addr, node, to, seen.LongestGapMS, seen.Failed, seen.Sent)
 					// A request on its way is an established connection, of which a pod sees the node that balances it.
 					if broken := seen.Why[reset]; seen.Failed > broken || broken > 2 {
-						return fmt.Errorf("%s: %d of %d requests failed: %v", addr, seen.Failed, seen.Sent, seen.Why)
+						return fmt.Errorf("%s: %d of %d requests failed, first at %s: %v", addr, seen.Failed, seen.Sent, seen.FirstFailed, seen.Why)
 					}
 					return nil
 				})
@@ -158,7 +158,8 @@ func (w *watched) flaws() (failed error) {
 	for _, seen := range summaries {
 		w.Logf("%s: longest time without an answer %.0f ms, %d of %d requests failed", seen.URL, seen.LongestGapMS, seen.Failed, seen.Sent)
 		if seen.Failed > 0 {
-			failed = errors.Join(failed, fmt.Errorf("%s: %d of %d requests failed: %v", seen.URL, seen.Failed, seen.Sent, seen.Why))
+			failed = errors.Join(failed, fmt.Errorf("%s: %d of %d requests failed, first at %s: %v",
+				seen.URL, seen.Failed, seen.Sent, seen.FirstFailed, seen.Why))
 		}
 	}
 	return errors.Join(failed, stillHeld(w.T, w.Scenario, w.held))

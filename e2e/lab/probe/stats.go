@@ -46,6 +46,8 @@ type Summary struct {
 	// that was, or to the last request sent at all. With no failure it is the probe's own pace. The time before the first
 	// answered request does not count.
 	LongestGapMS float64 `json:"longest_gap_ms"`
+	// FirstFailed is when the first request that failed was sent, as logs of programs write it; empty for none.
+	FirstFailed string `json:"first_failed,omitempty"`
 	// FailedForMS is from the sending of the first request that failed to that of the last: longer than the gap where some
 	// were answered in between, as by those backends that could be had. 0 for one or none.
 	FailedForMS float64 `json:"failed_for_ms"`
@@ -107,7 +109,7 @@ func (t *Tracker) Summary() Summary {
 		} else {
 			s.Failed++
 			if failed.IsZero() {
-				failed = r.Sent
+				failed, s.FirstFailed = r.Sent, r.Sent.Format("15:04:05.000")
 			}
 			s.FailedForMS = ms(r.Sent.Sub(failed))
 			s.count(r.Why)

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-var start = time.Unix(1000, 0)
+var start = time.Unix(1000, 0).UTC()
 
 func at(ms int) time.Time { return start.Add(time.Duration(ms) * time.Millisecond) }
 
@@ -25,7 +25,7 @@ func TestSummary(t *testing.T) {
 		"nothing was sent": {nil, Summary{FirstAnswerMS: -1, By: map[string]int{}}},
 		"nothing answered": {
 			[]Result{down(0, 250), down(20, 270)},
-			Summary{Sent: 2, Failed: 2, FirstAnswerMS: -1, FailedForMS: 20, LongestPauseMS: 20, By: map[string]int{}},
+			Summary{Sent: 2, Failed: 2, FirstAnswerMS: -1, FirstFailed: "00:16:40.000", FailedForMS: 20, LongestPauseMS: 20, By: map[string]int{}},
 		},
 		"without a failure the longest gap is the pace": {
 			[]Result{up(0, 1, "a"), up(20, 22, "b"), up(40, 45, "a")},
@@ -37,15 +37,15 @@ func TestSummary(t *testing.T) {
 		"a gap is from sending to sending": {
 			[]Result{up(0, 1, "a"), down(20, 270), down(40, 290), up(60, 160, "b")},
 			Summary{
-				Sent: 4, Answered: 2, Failed: 2, FirstAnswerMS: 1, LongestGapMS: 60, FailedForMS: 20, LongestPauseMS: 20, P50MS: 1, P99MS: 100,
-				By: map[string]int{"a": 1, "b": 1},
+				Sent: 4, Answered: 2, Failed: 2, FirstAnswerMS: 1, LongestGapMS: 60, FirstFailed: "00:16:40.020", FailedForMS: 20,
+				LongestPauseMS: 20, P50MS: 1, P99MS: 100, By: map[string]int{"a": 1, "b": 1},
 			},
 		},
 		"a gap that has not ended counts, the time before the first answer does not": {
 			[]Result{down(0, 250), down(100, 350), up(200, 205, "a"), down(220, 470), down(320, 570)},
 			Summary{
-				Sent: 5, Answered: 1, Failed: 4, FirstAnswerMS: 205, LongestGapMS: 120, FailedForMS: 320, LongestPauseMS: 100, P50MS: 5, P99MS: 5,
-				By: map[string]int{"a": 1},
+				Sent: 5, Answered: 1, Failed: 4, FirstAnswerMS: 205, LongestGapMS: 120, FirstFailed: "00:16:40.000", FailedForMS: 320,
+				LongestPauseMS: 100, P50MS: 5, P99MS: 5, By: map[string]int{"a": 1},
 			},
 		},
 	} {
