@@ -51,7 +51,7 @@ func serve(ctx context.Context, o *options) error {
 	if err != nil {
 		return err
 	}
-	clients, err := kube.NewClients(config)
+	clients, err := kube.NewClients(kube.Patient(config))
 	if err != nil {
 		return err
 	}

@@ -114,6 +114,7 @@ func newClients(config kube.ClientConfig) (all, leases *kube.Clients, err error)
 	if err != nil {
 		return nil, nil, err
 	}
+	rest = kube.Patient(rest)
 	if all, err = kube.NewClients(rest); err != nil {
 		return nil, nil, err
 	}
