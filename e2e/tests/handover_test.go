@@ -88,7 +88,7 @@ func TestPlannedMovesFailNoConnection(t *testing.T) {
 					t.Logf("%s from %s to %s: longest time without an answer %.0f ms, %d of %d requests failed", addr, node, to, seen.LongestGapMS, seen.Failed, seen.Sent)
 					// A request on its way is an established connection, of which a pod sees the node that balances it.
 					if broken := seen.Why[reset]; seen.Failed > broken || broken > 2 {
-						return fmt.Errorf("%s: %d of %d requests failed, first at %s: %v", addr, seen.Failed, seen.Sent, seen.FirstFailed, seen.Why)
+						return flaw(seen)
 					}
 					return nil
 				})
@@ -157,12 +157,17 @@ func (w *watched) flaws() (failed error) {
 	must(w.T, err)
 	for _, seen := range summaries {
 		w.Logf("%s: longest time without an answer %.0f ms, %d of %d requests failed", seen.URL, seen.LongestGapMS, seen.Failed, seen.Sent)
-		if seen.Failed > 0 {
-			failed = errors.Join(failed, fmt.Errorf("%s: %d of %d requests failed, first at %s: %v",
-				seen.URL, seen.Failed, seen.Sent, seen.FirstFailed, seen.Why))
-		}
+		failed = errors.Join(failed, flaw(seen))
 	}
 	return errors.Join(failed, stillHeld(w.T, w.Scenario, w.held))
+}
+
+// flaw returns nil if no request failed.
+func flaw(seen cluster.ProbeSummary) error {
+	if seen.Failed == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s: %d of %d requests failed, first at %s: %v", seen.URL, seen.Failed, seen.Sent, seen.FirstFailed, seen.Why)
 }
 
 // stillHeld returns nil if addresses are on the nodes that they were on, and on no others.
