@@ -57,6 +57,7 @@ func TestWhoStandsStillInAnOutageHasItsVIPsBack(t *testing.T) {
 	pool(t, s)
 	for _, addr := range web(t, s, "still", "n1", "n2") {
 		t.Run(family(addr), func(t *testing.T) {
+			answers(t, s, "client", addr, 80) // nobody learns of backends later
 			holder, err := s.Holder(within(ctx, t), addr, "")
 			must(t, err)
 			t.Cleanup(func() {
