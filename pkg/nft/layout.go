@@ -80,6 +80,11 @@ var chains = []*knftables.Chain{
 // and the packet's own IP and TCP headers (40, 60). nftables never raises what a host says (nft(8), maxseg).
 const mss4, mss6 = "1420", "1400"
 
+// returns matches what would leave by the interface that it came by. A VIP's packet does that while nobody has bound the VIP and
+// the sender does not know yet: two nodes that each take the other for the holder would pass it to and fro until its time to live
+// is over, and a client that is told so fails to connect, where silence has it try again.
+const returns, returnsFor = "fib daddr . iif oif exists", "VIPs on their way back to the LAN"
+
 // rule is a rule of the table with what it is for.
 type rule struct {
 	chain, text, purpose string
@@ -92,6 +97,8 @@ type rule struct {
 var rules = []rule{
 	{"prerouting", "ip daddr @vips4 fib daddr type local jump vip4", "our VIPs, where bound"},
 	{"prerouting", "ip6 daddr @vips6 fib daddr type local jump vip6", "our VIPs, where bound"},
+	{"prerouting", "ip daddr @vips4 fib daddr type != local " + returns + " drop", returnsFor},
+	{"prerouting", "ip6 daddr @vips6 fib daddr type != local " + returns + " drop", returnsFor},
 
 	{"vip4", "ct direction reply accept", "answers to this node's own connections"},
 	{"vip4", "meta l4proto 1 accept", "ICMP"},

@@ -79,6 +79,8 @@ func (c OutsideConfig) rules() []rule {
 		{"output", fmt.Sprintf("ip6 daddr %s meta l4proto 17 jump beat", c.Beat), "prolongs it"},
 		{"postrouting", fmt.Sprintf("ip saddr %s oifname != %q masquerade", c.Inside4, c.Link), "out of the namespace"},
 		{"postrouting", fmt.Sprintf("ip6 saddr %s oifname != %q masquerade", c.Inside6, c.Link), "out of the namespace"},
+		{"prerouting", fmt.Sprintf("ip daddr @%s %s drop", vips4, returns), returnsFor},
+		{"prerouting", fmt.Sprintf("ip6 daddr @%s %s drop", vips6, returns), returnsFor},
 		// A backend that saw the client's address answers to that, and the namespace is not on the way.
 		{"prerouting", fmt.Sprintf("iifname %q ct direction original ip saddr != %s ip saddr != @%s ct mark set ct mark | %#x", c.Link, c.Inside4, vips4, c.Mark), "clients that backends see"},
 		{"prerouting", fmt.Sprintf("iifname %q ct direction original ip6 saddr != %s ip6 saddr != @%s ct mark set ct mark | %#x", c.Link, c.Inside6, vips6, c.Mark), "clients that backends see"},
