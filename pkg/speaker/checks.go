@@ -33,7 +33,7 @@ type checks struct {
 	followed    []*plan.Part         // of the last plan: what is checked
 	targets     map[model.Target]int // with how many backends they are of
 	down, short int                  // backends and frontends
-	told        []*plan.Part         // of the VIPs that were announced then
+	told        []*plan.Part         // of the VIPs with checks that were announced then
 }
 
 func newChecks(config Config, checker Checker) *checks {
@@ -79,9 +79,9 @@ func (c *checks) count(part *plan.Part, by int, changed map[model.Target]bool) {
 // of the VIPs that this node announces. A new holder tells what it finds: there may have been none before, or it fell silent with
 // the backend.
 func (c *checks) tell(vips []*v1alpha1.VIP, bound []model.Binding, result plan.Result) {
-	announced := make([]*plan.Part, 0, len(bound))
+	var announced []*plan.Part
 	for _, part := range result.Parts {
-		if len(part.State.VIPs) > 0 && announces(bound, part.State.VIPs[0]) {
+		if len(part.Checked)+len(part.Short) > 0 && announces(bound, part.State.VIPs[0]) {
 			announced = append(announced, part)
 		}
 	}
