@@ -124,13 +124,13 @@ bench-api: setup
 	  -run '^$$' -bench 'APILoad/$(BENCH)' -benchtime 1x ./e2e/tests
 
 # Two thousand random schedules of each kind of faults over the election, five hundred plays against the controller (make test
-# plays twelve of each), and moves, an outage of ten minutes, a bad network, a slow store and clocks that jump, which must go
-# without a flaw on a quiet machine.
+# plays twelve of each), and moves, an outage of ten minutes, a bad network, a slow store, clocks that jump and source ranges that
+# change, which must go without a flaw on a quiet machine.
 .PHONY: soak
 soak:
 	FAIRLEAD_CHAOS_RUNS=500 $(GO) test -count=1 -timeout 60m -parallel 8 -run WhateverDies ./pkg/controller
 	FAIRLEAD_SIM_RUNS=2000 $(GO) test -count=1 -timeout 60m -run 'Right|Protocol|Bounded|MovesNothing|NoGap|OutOfReach|StoodStill' -v ./pkg/election
-	FAIRLEAD_STRICT=1 FAIRLEAD_OUTAGE=10m $(MAKE) test-e2e E2E_ARGS="-run 'PlannedMoves|AReplaced|AnOutage|ABadNetwork|ASlowStore|ClocksThatJump'"
+	FAIRLEAD_STRICT=1 FAIRLEAD_OUTAGE=10m $(MAKE) test-e2e E2E_ARGS="-run 'PlannedMoves|AReplaced|AnOutage|ABadNetwork|ASlowStore|ClocksThatJump|AChangeOfSource'"
 
 .PHONY: lint
 lint: check-generated

@@ -27,7 +27,7 @@ play() { # placement proxy families
       flags+=(--kube-proxy-arg "--ipvs-exclude-cidrs=$foreign,10.87.0.0/16,fd87::/64" --kube-proxy-arg --nodeport-addresses=primary) ;;
   esac
   local log="$out/$1-$2-$3" result=pass
-  (cd e2e/tests && FAIRLEAD_E2E=1 FAIRLEAD_MATRIX="$log.ms" "$lab" run "${flags[@]}" -- \
+  (cd e2e/tests && FAIRLEAD_E2E=1 FAIRLEAD_STRICT=1 FAIRLEAD_MATRIX="$log.ms" "$lab" run "${flags[@]}" -- \
     "$tests" -test.run '^TestTheMatrixOfNeighbours$' -test.v -test.timeout 15m) >"$log.log" 2>&1 || { result=FAIL; failed=1; }
   local row="| $1 | $2 | $3 | $result |" column
   for column in "${columns[@]}"; do
