@@ -189,8 +189,7 @@ func stillHeld(t *testing.T, s *scenario.Scenario, held map[netip.Addr]string) (
 const strictly = "FAIRLEAD_STRICT"
 
 // flawless plays what must go without a flaw: no request fails, nothing moves that should not. On a machine that stands still for
-// seconds, as a shared one does, nothing does. So make test tells what it saw; make soak and
-// make test-matrix fail.
+// seconds, as a shared one does, nothing does. So make test tells what it saw, and make soak fails.
 func flawless(t *testing.T, play func() error) {
 	t.Helper()
 	if err := play(); err != nil && os.Getenv(strictly) != "" {
