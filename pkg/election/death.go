@@ -28,6 +28,7 @@ func (d *decider) judge() {
 		if peer.Epoch == "" || peer.Version == "" {
 			continue
 		}
+		d.doubt(peer)
 		if death, _ := d.death(peer); d.now < death {
 			d.alive[node] = true
 			if peer.Grace == 0 {
@@ -36,6 +37,20 @@ func (d *decider) judge() {
 			d.wakeAt(death)
 		}
 	}
+}
+
+// doubt notes an owner of VIPs whose heartbeat is late although its node seems to answer: the membership may take seconds to ask
+// each of its members where it finds itself slow.
+func (d *decider) doubt(peer Peer) {
+	_, owns := d.owned[peer.Node]
+	if !owns || peer.Grace > 0 || !d.view.Reach[peer.Node].Alive || d.lacks() {
+		return
+	}
+	late := max(peer.VersionSeen, d.view.Resumed).Add(d.timing.LateAfter)
+	if d.now >= late {
+		d.out.Doubt = append(d.out.Doubt, peer)
+	}
+	d.wakeAt(late)
 }
 
 // outOfReach are the nodes that should have no VIP as long as others can: those that this speaker does not reach, if it

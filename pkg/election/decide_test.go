@@ -226,6 +226,8 @@ func restarts(p Peer) Peer { p.Grace = 30 * time.Second; return p }
 
 func stale(p Peer, seen Instant) Peer { p.VersionSeen = seen; return p }
 
+func waitedFor(p Peer) Peer { p.Grace = 30 * time.Second; return p }
+
 func list(names []string) string {
 	if len(names) == 0 {
 		return ""
@@ -249,6 +251,40 @@ func TestRenewals(t *testing.T) {
 	idle.Attempted = 89 * second
 	if d := Decide(100*second, DefaultTiming(), idle); !d.Renew {
 		t.Error("a speaker that owns nothing does not renew after 10 s")
+	}
+}
+
+// TestDoubts: an owner whose heartbeat is late is asked for a sign of life, before it counts as dead for that.
+func TestDoubts(t *testing.T) {
+	late := func(v *View, node string) { v.Peers[node] = stale(v.Peers[node], 98*second) }
+	for name, test := range map[string]struct {
+		change func(*View)
+		want   string
+	}{
+		"on time":                             {func(*View) {}, "[]"},
+		"late":                                {func(v *View) { late(v, "b") }, "[b]"},
+		"late, but it owns nothing":           {func(v *View) { late(v, "c") }, "[]"},
+		"late, and held dead":                 {func(v *View) { late(v, "b"); v.Reach["b"] = Reach{Dead: 99 * second} }, "[]"},
+		"late, as it said":                    {func(v *View) { late(v, "b"); v.Peers["b"] = waitedFor(v.Peers["b"]) }, "[]"},
+		"the API server does not answer":      {func(v *View) { late(v, "b"); v.Failed = 99*second + second/2 }, "[]"},
+		"the API server just came back":       {func(v *View) { late(v, "b"); v.Resumed = 99 * second }, "[]"},
+		"late, without a network of speakers": {func(v *View) { late(v, "b"); v.Reach = nil }, "[]"},
+	} {
+		view := scene()
+		view.Attempted, view.Reach = 99*second, map[string]Reach{"b": {Alive: true}, "c": {Alive: true}}
+		test.change(&view)
+		got := []string{}
+		for _, peer := range Decide(100*second, DefaultTiming(), view).Doubt {
+			got = append(got, peer.Node)
+		}
+		if fmt.Sprint(got) != test.want {
+			t.Errorf("%s: in doubt are %v, want %s", name, got, test.want)
+		}
+	}
+	view := scene()
+	view.Attempted, view.Reach = 100*second, map[string]Reach{"b": {Alive: true}, "c": {Alive: true}}
+	if wake, due := Decide(100*second, DefaultTiming(), view).Wake, (99 * second).Add(DefaultTiming().LateAfter); wake != due {
+		t.Errorf("decides again at %v, and the heartbeat of b is late at %v", wake, due)
 	}
 }
 

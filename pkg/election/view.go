@@ -211,6 +211,8 @@ type Decision struct {
 	Unconfirmed bool
 	// Ask says to ask the peers whether the API server answers them.
 	Ask bool
+	// Doubt are peers that seem to answer but whose heartbeats are late: they should be asked now.
+	Doubt []Peer
 	// Renew says to renew the heartbeat now; with Retry, to give up a renewal that is under way.
 	Renew, Retry bool
 	// Revoke are the heartbeats to revoke, each only if it still has the version that was seen.

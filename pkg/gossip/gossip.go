@@ -133,6 +133,13 @@ func (g *Gossip) Peers() map[string]State {
 	return out
 }
 
+// Doubt has a peer that is held alive asked for a sign of life, as if the membership held it dead. It does not wait.
+func (g *Gossip) Doubt(node string) {
+	if s := g.session.Load(); s != nil {
+		s.doubt(node)
+	}
+}
+
 // Ask asks all peers that live whether the API server answers them. It does not wait: answers change States.
 func (g *Gossip) Ask() {
 	if s := g.session.Load(); s != nil {

@@ -179,6 +179,26 @@ func TestAPeerThatEndsIsHeldDeadUntilItReturns(t *testing.T) {
 	}
 }
 
+// TestAPeerInDoubtIsAsked although memberlist has not found anything, as it may take seconds to.
+func TestAPeerInDoubtIsAsked(t *testing.T) {
+	c := newCluster(t)
+	one := c.start("n1", "127.0.0.1", keyA)
+	c.start("n2", "127.0.0.2", keyA)
+	one.sees("n2", "lives", alive)
+	silent := netip.AddrPortFrom(c.add("n3", "127.0.0.3"), uint16(c.port))
+	one.mu.Lock()
+	one.peers["n3"] = &peer{name: "n3", at: silent, state: State{Alive: true}, listed: true, kick: make(chan struct{}, 1)}
+	one.mu.Unlock()
+	for _, node := range []string{"n2", "n3", "nobody"} {
+		one.Doubt(node)
+	}
+	one.sees("n3", "ended", refusing)
+	one.sees("n2", "lives", alive)
+	if n := one.log.count("A peer is held dead"); n != 1 {
+		t.Errorf("%d peers were held dead, want the one that does not answer: %s", n, one.log)
+	}
+}
+
 func TestANodeMayReturnWithAnotherAddress(t *testing.T) {
 	c := newCluster(t)
 	one, two := c.start("n1", "127.0.0.1", keyA), c.start("n2", "127.0.0.2", keyA)

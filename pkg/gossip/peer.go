@@ -68,11 +68,7 @@ func (e *events) NotifyLeave(node *memberlist.Node) {
 		return
 	}
 	p.listed = false
-	if !p.confirming {
-		p.confirming = true
-		s := (*session)(e)
-		s.start(func() { s.confirm(p) })
-	}
+	(*session)(e).begin(p)
 }
 
 // NotifyUpdate is for metadata, of which members have none.
@@ -93,6 +89,23 @@ func poke(kick chan struct{}) {
 	select {
 	case kick <- struct{}{}:
 	default:
+	}
+}
+
+// doubt begins to probe a peer that is held alive.
+func (s *session) doubt(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p, known := s.peers[name]; known && p.state.Alive {
+		s.begin(p)
+	}
+}
+
+// begin begins to probe a peer unless it is being probed. Gossip.mu is held.
+func (s *session) begin(p *peer) {
+	if !p.confirming {
+		p.confirming = true
+		s.start(func() { s.confirm(p) })
 	}
 }
 

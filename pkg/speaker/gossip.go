@@ -58,6 +58,14 @@ func gossipAddresses(nodes []*corev1.Node, self string) map[string]netip.Addr {
 	return out
 }
 
+// doubt asks a peer for a sign of life; nil without gossip.
+func (c Config) doubt() func(string) {
+	if c.Gossip == nil {
+		return nil
+	}
+	return c.Gossip.Doubt
+}
+
 // ask asks the peers whether the API server answers them; nil without gossip.
 func (c Config) ask() func() {
 	if c.Gossip == nil {
