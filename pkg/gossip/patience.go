@@ -50,6 +50,11 @@ func (p *patience) turn() {
 	}
 }
 
+// stretch is how long something should take now that takes d where answers are quick.
+func (p *patience) stretch(d time.Duration) time.Duration {
+	return d * (p.length() / time.Millisecond) / (probeFor / time.Millisecond)
+}
+
 // length is that of a probe now.
 func (p *patience) length() time.Duration {
 	p.mu.Lock()

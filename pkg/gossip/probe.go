@@ -17,29 +17,30 @@ const (
 	listenEvery = 25 * time.Millisecond
 	// wakeful is the most that counts of the time between two looks: a process that was stopped, or had no processor, finds
 	// that the time is over with answers still unread. Where processors are that scarce the peer may lack one, too: one that
-	// came later than lateAllowed begins again, but no more often than lates.
+	// came later than lateAllowed begins again, but no more often than an effort allows.
 	wakeful     = 2 * listenEvery
 	lateAllowed = 100 * time.Millisecond
-	lates       = 2
 	// stormsAtOnce bounds thorough probes: if many peers are in doubt it is more likely this node that is in trouble.
 	stormsAtOnce = 3
 )
 
-// effort is how many questions a probe sends, and how far apart if it lasts for probeFor; more where it lasts longer.
+// effort is how many questions a probe sends, and how far apart and for how long where answers are quick; more where they are not.
 type effort struct {
-	pings int
-	every time.Duration
+	pings        int
+	every, lasts time.Duration
+	lates        int // how often it begins again
 }
 
 var (
 	// thorough is for a verdict. Where one question in three has no answer and the others take up to 400 ms (both ways 20 %
 	// loss and a delay of 0 to 200 ms), about one in 10^9 probes of a peer that lives fails.
-	thorough = effort{pings: 40, every: 3 * time.Millisecond}
+	thorough = effort{pings: 40, every: 3 * time.Millisecond, lasts: probeFor, lates: 2}
 	// gentle goes first where the membership was wrong a moment ago: where a network or a processor is overloaded already, a
-	// storm of questions would be what keeps it so.
-	gentle = effort{pings: 5, every: 50 * time.Millisecond}
+	// storm of questions would be what keeps it so. It waits for as long as the slowest answer took lately: that a machine died
+	// is not to be found out much later for it.
+	gentle = effort{pings: 5, every: 25 * time.Millisecond, lasts: probeFor / patienceFor}
 	// single is for one that is held dead.
-	single = effort{pings: 1, every: listenEvery}
+	single = effort{pings: 1, every: listenEvery, lasts: probeFor, lates: 2}
 )
 
 // outcome of a probe.
@@ -61,10 +62,9 @@ func (s *session) probe(name string, at netip.AddrPort, effort effort) outcome {
 			return silent
 		}
 	}
-	length := s.patience.length()
-	every := effort.every * (length / time.Millisecond) / (probeFor / time.Millisecond)
+	length, every := s.patience.stretch(effort.lasts), s.patience.stretch(effort.every)
 	ctx, cancel := context.WithCancel(s.ctx)
-	d := dials{to: at, results: make(chan error, effort.pings*(1+lates))}
+	d := dials{to: at, results: make(chan error, effort.pings*(1+effort.lates))}
 	defer d.work.Wait()
 	defer cancel()
 	q := s.expect(name)
@@ -95,7 +95,7 @@ func (s *session) probe(name string, at netip.AddrPort, effort effort) outcome {
 			return silent
 		}
 		now := s.config.Clock()
-		if passed += min(now-looked, wakeful); now-looked > lateAllowed && late < lates {
+		if passed += min(now-looked, wakeful); now-looked > lateAllowed && late < effort.lates {
 			sent, passed = 0, 0
 			late++
 			ticker.Reset(every)
