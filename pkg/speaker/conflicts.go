@@ -123,7 +123,7 @@ func (c *conflicts) admit(vips []*v1alpha1.VIP, bindings []model.Binding) ([]mod
 	c.drop(wanted)
 	c.count()
 	if ask {
-		c.wakeUp()
+		poke(c.kick)
 	}
 	if len(admitted) == len(bindings) {
 		return bindings, nil // the very list: see model.Same
@@ -185,13 +185,6 @@ func (c *conflicts) newcomers(vips []*v1alpha1.VIP, bindings []model.Binding) (m
 		}
 	}
 	return newcomers, nil
-}
-
-func (c *conflicts) wakeUp() {
-	select {
-	case c.kick <- struct{}{}:
-	default:
-	}
 }
 
 // run asks until the context ends: for all that is due at once, and beside what is under way.

@@ -153,30 +153,38 @@ func (d *Datapath) lastBound() []model.Binding {
 	return d.bound
 }
 
-// Refresh prolongs the lives of the VIPs that are bound: the fence that a speaker which dies cannot prolong. It says whether
-// all of them are there; those that are not are for Apply to bind.
-func (d *Datapath) Refresh() (complete bool, err error) {
+// Refresh prolongs the lives of the VIPs that are bound: the fence that a speaker which dies cannot prolong. Those that
+// somebody took off it binds again, as repairs, since an Apply under way may take long to come to that. It says whether all
+// VIPs were there; if not, the next Apply looks at what is.
+func (d *Datapath) Refresh() (repairs Repairs, complete bool, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	lifetime := d.fence()
 	if lifetime <= 0 || len(d.bound) == 0 {
-		return true, nil
+		return nil, true, nil
 	}
 	have, err := d.kernel.Addresses.Bound()
 	if err != nil {
-		return true, err
+		return nil, true, err
 	}
 	until := time.Now().Add(lifetime)
 	there := intersect(d.bound, have)
-	if err := d.kernel.Addresses.Refresh(there, lifetime); err != nil {
-		return true, err
-	}
-	if len(there) < len(d.bound) {
+	var removed []model.Binding
+	if complete = len(there) == len(d.bound); !complete {
 		d.astray = true
-		return false, nil
+		removed = d.removed(have)
 	}
-	d.livesUntil = until
-	return true, nil
+	if err := d.kernel.Addresses.Refresh(append(there, removed...), lifetime); err != nil {
+		return nil, complete, err
+	}
+	if len(there)+len(removed) == len(d.bound) {
+		d.livesUntil = until
+	}
+	repairs = Repairs{}
+	for _, binding := range removed {
+		repairs.add(layerAddresses, inWords(binding))
+	}
+	return repairs, complete, nil
 }
 
 // Leave gives the VIPs that are bound a last lifetime, whatever the right, for a speaker that comes after this one.

@@ -65,7 +65,7 @@ func (p *past) change(t *testing.T) string {
 		}
 		if p.IntN(2) == 0 {
 			p.datapath.DoubtAddresses() // as who watches the interfaces has it
-		} else if _, err := p.datapath.Refresh(); err != nil {
+		} else if _, _, err := p.datapath.Refresh(); err != nil {
 			t.Fatal(err)
 		}
 		return fmt.Sprintf("somebody unbound %s", addr)

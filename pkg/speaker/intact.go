@@ -3,6 +3,7 @@ package speaker
 import (
 	"cmp"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -155,6 +156,20 @@ func (s *step) repairedTable() { s.outcome.Repairs.add(layerNFTables, "table ine
 // repairedBinding tells of a VIP that was bound, is not, and whose lifetime cannot have ended. The caller holds mu.
 func (s *step) repairedBinding(binding model.Binding) {
 	if slices.Contains(s.outcome.Bound, binding) && time.Now().Before(s.livesUntil) {
-		s.outcome.Repairs.add(layerAddresses, fmt.Sprintf("%s on %s", binding.Addr, binding.Interface))
+		s.outcome.Repairs.add(layerAddresses, inWords(binding))
 	}
 }
+
+// removed are the VIPs that were bound, are nowhere, and whose lifetime cannot have ended. The caller holds mu.
+func (d *Datapath) removed(have []model.Binding) []model.Binding {
+	if !time.Now().Before(d.livesUntil) {
+		return nil
+	}
+	there := make(map[netip.Addr]bool, len(have))
+	for _, binding := range have {
+		there[binding.Addr] = true
+	}
+	return slices.DeleteFunc(slices.Clone(d.bound), func(b model.Binding) bool { return there[b.Addr] })
+}
+
+func inWords(b model.Binding) string { return fmt.Sprintf("%s on %s", b.Addr, b.Interface) }

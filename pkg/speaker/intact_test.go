@@ -122,24 +122,38 @@ func TestAVIPThatSomebodyRemovedIsBoundAgain(t *testing.T) {
 	d := f.datapath()
 	want := holder()
 	apply(t, d, want)
-	if complete, err := d.Refresh(); !complete || err != nil {
-		t.Fatalf("complete %v, error %v", complete, err)
+	refresh := func(repaired string, complete bool) {
+		t.Helper()
+		repairs, there, err := d.Refresh()
+		if named(repairs) != repaired || there != complete || err != nil {
+			t.Errorf("refreshing repaired %q, and all were there: %v, error %v; want %q, %v", named(repairs), there, err, repaired, complete)
+		}
+		if !slices.Equal(f.bound(t), want.Bindings) {
+			t.Errorf("bound are %v", f.bound(t))
+		}
 	}
-	if err := f.addresses.Unbind(want.Bindings[0]); err != nil {
-		t.Fatal(err)
+	remove := func() {
+		t.Helper()
+		if err := f.addresses.Unbind(want.Bindings[0]); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if complete, err := d.Refresh(); complete || err != nil {
-		t.Errorf("a VIP is missing: complete %v, error %v", complete, err)
+	refresh("", true)
+	remove()
+	refresh("addresses", false) // even while an Apply works
+	if got := named(apply(t, d, want).Repairs); got != "" {
+		t.Errorf("repaired a second time: %q", got)
 	}
+	remove()
+	d.DoubtAddresses()
 	if got := named(apply(t, d, want).Repairs); got != "addresses" {
 		t.Errorf("repaired: %q", got)
 	}
-	if !slices.Equal(f.bound(t), want.Bindings) {
-		t.Errorf("bound are %v", f.bound(t))
-	}
+	refresh("", true)
 	d.livesUntil = d.livesUntil.AddDate(0, 0, -1)
-	if err := f.addresses.Unbind(want.Bindings[0]); err != nil {
-		t.Fatal(err)
+	remove()
+	if repairs, _, err := d.Refresh(); len(repairs) != 0 || err != nil || len(f.bound(t)) == len(want.Bindings) {
+		t.Errorf("a VIP whose lifetime ended was bound again without a plan: repairs %v, error %v", repairs, err)
 	}
 	if got := named(apply(t, d, want).Repairs); got != "" {
 		t.Errorf("a VIP whose lifetime ended counts as removed by somebody: %q", got)

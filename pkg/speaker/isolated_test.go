@@ -148,7 +148,7 @@ func (c *cluster) live() (die func()) {
 	c.holder.Go(func() {
 		defer close(ended)
 		for ctx.Err() == nil {
-			if _, err := c.datapath.Refresh(); err != nil {
+			if _, _, err := c.datapath.Refresh(); err != nil {
 				c.t.Errorf("refresh: %v", err)
 			}
 			select {

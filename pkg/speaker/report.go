@@ -84,7 +84,7 @@ func (s *Speaker) report(vips []*v1alpha1.VIP, status election.Status, candidate
 	}
 	r.vips, r.parts, r.first, r.candidates, r.failed = vips, result.Parts, first, candidates, len(outcome.Failed) > 0
 	if len(r.todo) > 0 {
-		r.wakeUp()
+		poke(r.kick)
 	}
 }
 
@@ -196,13 +196,6 @@ func told(vip *v1alpha1.VIP, report kube.VIPReport) bool {
 	return vip.Status.Node == report.Node && vip.Status.Backends == report.Backends
 }
 
-func (r *reporter) wakeUp() {
-	select {
-	case r.kick <- struct{}{}:
-	default:
-	}
-}
-
 // run writes until the context ends.
 func (r *reporter) run(ctx context.Context) {
 	for {
@@ -217,7 +210,7 @@ func (r *reporter) run(ctx context.Context) {
 			case <-ctx.Done():
 				return
 			case <-time.After(retryAfter):
-				r.wakeUp()
+				poke(r.kick)
 			}
 		}
 	}

@@ -56,7 +56,7 @@ func (s *Speaker) Seen(sighting announce.Sighting) {
 	}
 }
 
-// fence prolongs the lives of bound VIPs while this speaker lives and has the right.
+// fence prolongs the lives of bound VIPs while this speaker lives and has the right, and at once where interfaces changed.
 func (s *Speaker) fence(ctx context.Context) {
 	ticker := time.NewTicker(fenceEvery)
 	defer ticker.Stop()
@@ -65,8 +65,10 @@ func (s *Speaker) fence(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
+		case <-s.refresh:
 		}
-		complete, err := s.datapath.Refresh()
+		repairs, complete, err := s.datapath.Refresh()
+		s.blame.tell(ctx, repairs)
 		if err != nil {
 			klog.FromContext(ctx).Error(err, "Cannot prolong the lifetime of VIPs")
 		}

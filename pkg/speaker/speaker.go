@@ -84,6 +84,7 @@ type Speaker struct {
 	drains   *drains
 	blame    *blame
 	kick     chan struct{}
+	refresh  chan struct{} // asks fence to look at once
 
 	conflicts *conflicts
 
@@ -101,7 +102,7 @@ type Speaker struct {
 
 // New makes a Speaker. Nothing is sent or changed yet. The announcer in the kernel asks MayAnnounce, and tells Seen.
 func New(config Config) (*Speaker, error) {
-	s := &Speaker{config: config, ports: newNodeHealth(), kick: make(chan struct{}, 1)}
+	s := &Speaker{config: config, ports: newNodeHealth(), kick: make(chan struct{}, 1), refresh: make(chan struct{}, 1)}
 	s.interfacesChanged.Store(true)
 	watcher, err := kube.NewWatcher(config.Clients, s.Notify)
 	if err != nil {
@@ -123,9 +124,18 @@ func New(config Config) (*Speaker, error) {
 }
 
 // Notify asks for a look at everything soon. It does not block.
-func (s *Speaker) Notify() {
+func (s *Speaker) Notify() { poke(s.kick) }
+
+// changedInterfaces has interfaces and addresses read again, and VIPs that somebody took off bound again.
+func (s *Speaker) changedInterfaces() {
+	s.interfacesChanged.Store(true)
+	poke(s.refresh)
+	s.Notify()
+}
+
+func poke(kick chan struct{}) {
 	select {
-	case s.kick <- struct{}{}:
+	case kick <- struct{}{}:
 	default:
 	}
 }
@@ -160,7 +170,7 @@ func (s *Speaker) Run(ctx context.Context) error {
 			}
 		})
 	}
-	work.Go(func() { s.config.WatchInterfaces(working, func() { s.interfacesChanged.Store(true); s.Notify() }) })
+	work.Go(func() { s.config.WatchInterfaces(working, s.changedInterfaces) })
 	work.Go(func() { s.config.Kernel.Announcer.Run(working) })
 	work.Go(func() { s.fence(working) })
 	work.Go(func() { s.look(working) })
