@@ -18,7 +18,7 @@ MANIFESTS ?= manifests
 ROUNDS ?= 24
 bench_datapath = FAIRLEAD_E2E=1 FAIRLEAD_ROUNDS=$(ROUNDS) $(GO) test -count=1 -timeout 60m -run '^$$' -benchtime 1x \
   -exec "$(CURDIR)/bin/lab run --nodes 7 --kube-proxy iptables,iptables,nftables --manifests $(CURDIR)/$(1) --" \
-  -bench Datapath ./e2e/tests
+  -bench 'Datapath/$(BENCH)' ./e2e/tests
 # How often each fault strikes in make bench-failover and, no more than five times, in make bench-many, and with how many VIPs there.
 RUNS ?= 20
 VIPS ?= 500

@@ -78,15 +78,17 @@ func BenchmarkDatapath(b *testing.B) {
 	rounds := atLeastOne(b, "FAIRLEAD_ROUNDS", benchRounds)
 	c := newCourse(b, s)
 	all := slices.Concat(measuresTCP, measuresUDP)
+	c.fill(b, 1)
 	for _, family := range []ipFamily{ipv4, ipv6} {
-		c.fill(b, 1)
-		b.Run("others=1/family="+family.String(), func(b *testing.B) {
-			c.compare(b, c.paths[family], all, rounds)
-			b.Run("duel=masquerade", func(b *testing.B) { c.compare(b, c.duelists(family), all, benchDuel*rounds) })
-		})
+		b.Run("others=1/family="+family.String(), func(b *testing.B) { c.compare(b, c.paths[family], all, rounds) })
 	}
-	c.fill(b, 1000)
-	b.Run("others=1000/family="+ipv4.String(), func(b *testing.B) { c.compare(b, c.paths[ipv4], measuresTCP, rounds) })
+	for _, family := range []ipFamily{ipv4, ipv6} {
+		b.Run("duel=masquerade/family="+family.String(), func(b *testing.B) { c.compare(b, c.duelists(family), all, benchDuel*rounds) })
+	}
+	b.Run("others=1000/family="+ipv4.String(), func(b *testing.B) {
+		c.fill(b, 1000)
+		c.compare(b, c.paths[ipv4], measuresTCP, rounds)
+	})
 }
 
 // path is a way to the servers, with those that it is compared to.
