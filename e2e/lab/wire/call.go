@@ -132,7 +132,9 @@ func answer(ctx context.Context, conn *Conn, handlers map[string]Handler) {
 		return
 	}
 	// The peer may be gone by now; there is nobody left to tell.
-	_ = conn.Send(KindResult, encoded)
+	if conn.Send(KindResult, encoded) == nil {
+		conn.finish()
+	}
 }
 
 func resultOf(value any, err error) result {

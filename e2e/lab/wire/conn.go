@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"time"
 )
 
 // Kind says what a frame carries.
@@ -47,6 +48,19 @@ func NewConn(raw net.Conn) *Conn { return &Conn{raw: raw} }
 func (c *Conn) Close() {
 	// Nothing is buffered that could be lost by a failure.
 	_ = c.raw.Close()
+}
+
+// finishGrace is how long a client has to hang up that got its result.
+const finishGrace = 3 * time.Second
+
+// finish waits until the client, which has been sent all, hangs up. To close while something that it sent is unread makes the
+// kernel send a reset, and drop what is not on its way yet.
+func (c *Conn) finish() {
+	half, ok := c.raw.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil || c.raw.SetReadDeadline(time.Now().Add(finishGrace)) != nil {
+		return
+	}
+	_, _ = io.Copy(io.Discard, c.raw) // whatever ends it, the connection is of no more use
 }
 
 // Send writes one frame.

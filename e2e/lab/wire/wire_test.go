@@ -48,8 +48,12 @@ func (p *fakeProcess) Wait() (int, error) { return <-p.ended, nil }
 // serveTest serves handlers on a unix socket for as long as the test runs.
 func serveTest(t *testing.T, handlers map[string]Handler) Dialer {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "s")
-	listener, err := net.Listen("unix", path)
+	return serveOn(t, "unix", filepath.Join(t.TempDir(), "s"), handlers)
+}
+
+func serveOn(t *testing.T, network, address string, handlers map[string]Handler) Dialer {
+	t.Helper()
+	listener, err := net.Listen(network, address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +66,9 @@ func serveTest(t *testing.T, handlers map[string]Handler) Dialer {
 			t.Error(err)
 		}
 	})
-	return func(ctx context.Context) (net.Conn, error) { return (&net.Dialer{}).DialContext(ctx, "unix", path) }
+	return func(ctx context.Context) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, network, listener.Addr().String())
+	}
 }
 
 func TestCall(t *testing.T) {
@@ -105,6 +111,46 @@ func TestProcessStreamsAndStatus(t *testing.T) {
 	}
 	if out.String() != in || errs.String() != "done" {
 		t.Errorf("%d bytes came back of %d, stderr %q", out.Len(), len(in), errs.String())
+	}
+}
+
+// talker is a process that says much and ends, whatever its input.
+type talker struct{ fakeProcess }
+
+func (*talker) Wait() (int, error) { return 3, nil }
+
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) { return len(p), nil }
+
+type slow struct{ bytes int }
+
+func (s *slow) Write(p []byte) (int, error) {
+	time.Sleep(time.Millisecond)
+	s.bytes += len(p)
+	return len(p), nil
+}
+
+// TestResultComesAlthoughTheClientHasMoreToSay: what is on its way when the command ends is not lost for that.
+func TestResultComesAlthoughTheClientHasMoreToSay(t *testing.T) {
+	const size = 8 << 20
+	dial := serveOn(t, "tcp", "127.0.0.1:0", map[string]Handler{
+		"run": func(_ context.Context, conn *Conn, _ json.RawMessage) (any, error) {
+			said := make(chan error, 1)
+			value, err := ServeProcess(conn, func(stdio Stdio) (Process, error) {
+				go func() { _, err := stdio.Out.Write(make([]byte, size)); said <- err }()
+				return &talker{}, nil
+			})
+			return value, errors.Join(err, <-said)
+		},
+	})
+	out := slow{}
+	process, err := Start(t.Context(), dial, "run", nil, Stdio{In: endless{}, Out: &out})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if status, err := process.Wait(); status != 3 || err != nil || out.bytes != size {
+		t.Errorf("status %d, %v, %d bytes; want 3 and %d", status, err, out.bytes, size)
 	}
 }
 
