@@ -182,6 +182,10 @@ func (d *decider) place() {
 			since = max(since, d.owned[before]) // one that still claims others has not come to this one yet
 		}
 		at := since.Add(time.Duration(rank) * d.timing.StepDelay)
+		if rank > 0 && d.remote[d.view.Self.Node] {
+			// Those before it may have seen later that it is free: a new epoch of this node was one that might own it.
+			at = at.Add(d.timing.TTake)
+		}
 		if d.now >= at {
 			d.out.Claim = append(d.out.Claim, Move{VIP: vip.Name, To: d.view.Self, Reason: d.whyFree(vip.Name)})
 		}

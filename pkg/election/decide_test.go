@@ -288,6 +288,24 @@ func TestDoubts(t *testing.T) {
 	}
 }
 
+// TestWhoIsOutOfReachComesLast: one that was revoked because nobody reaches it, and begins anew, leaves what it had to the others
+// although it is the first to know that it is free.
+func TestWhoIsOutOfReachComesLast(t *testing.T) {
+	view := scene()
+	view.Self.Epoch, view.Lost = "2", 95*second
+	view.Reach = map[string]Reach{"b": {Dead: 95 * second}, "c": {Dead: 95 * second}}
+	last := (95 * second).Add(2*DefaultTiming().StepDelay + DefaultTiming().TTake)
+	for now, want := range map[Instant]int{last - 1: 0, last: 1} {
+		for node, peer := range view.Peers {
+			view.Peers[node] = stale(peer, now-second)
+		}
+		view.Renewed, view.Attempted = now-second, now-second/2
+		if got := Decide(now, DefaultTiming(), view).Claim; len(got) != want {
+			t.Errorf("%v after it was revoked it claims %v, want %d", now.Sub(view.Lost), got, want)
+		}
+	}
+}
+
 // TestPlacement: every node computes the same, loads differ by one at most, and a VIP that nobody claims goes to the next.
 func TestPlacement(t *testing.T) {
 	nodes := []string{"a", "b", "c"}
