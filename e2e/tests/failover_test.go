@@ -22,6 +22,11 @@ func strike(t testing.TB, s *scenario.Scenario, fault cluster.FaultKind, addr ne
 	ctx := within(t.Context(), t)
 	node, err := s.Holder(ctx, addr, "")
 	must(t, err)
+	t.Cleanup(func() {
+		if t.Failed() { // who heals it did not come to that, and the tests that follow need the node
+			must(t, s.Fault(context.Background(), cluster.Heal, node))
+		}
+	})
 	stop, err := s.Hear(ctx, "client")
 	must(t, err)
 	seen = whileAsked(t, s, addr, func(ctx context.Context) error {
