@@ -27,7 +27,7 @@ type decider struct {
 	now      Instant
 	timing   Timing
 	view     View
-	owned    map[string]Instant // nodes whose current incarnation owns claims, and when the newest was seen
+	owned    map[string]Instant // nodes of which an incarnation owns claims, and when the newest was seen
 	leased   int                // how many speakers have a heartbeat that is not too old, this one among them
 	majority bool               // this speaker reaches more than half of them
 	alive    map[string]bool    // nodes whose speakers live, this one among them
@@ -116,13 +116,15 @@ func (d *decider) mustLeave(vip VIP) bool {
 	return d.view.Ending || !slices.Contains(vip.Candidates, d.view.Self.Node)
 }
 
-// revokeTheDead revokes the heartbeats of dead owners. Those who could are ordered, so that mostly one of them does.
+// revokeTheDead revokes the heartbeats of dead owners. Those who could are ordered, so that mostly one of them does. An epoch that
+// owns nothing is left alone: a heartbeat tells only which epoch was revoked last, and whose claims are of the one before would
+// be the first to know that they are free.
 func (d *decider) revokeTheDead() {
 	if !d.view.Registered || d.view.Ending || d.view.Failed > d.view.Renewed {
 		return // while the API server does not answer, no heartbeat is seen to change
 	}
 	for node, peer := range d.view.Peers {
-		if _, owns := d.owned[node]; !owns || peer.Epoch == "" || peer.Version == "" || d.alive[node] {
+		if peer.Epoch == "" || peer.Version == "" || d.alive[node] || !d.owns(peer.Owner) {
 			continue
 		}
 		death, reason := d.death(peer)
@@ -133,6 +135,19 @@ func (d *decider) revokeTheDead() {
 		d.wakeAt(at)
 	}
 	slices.SortFunc(d.out.Revoke, func(a, b Revocation) int { return cmp.Compare(a.Node, b.Node) })
+}
+
+// owns reports whether an incarnation owns any claim.
+func (d *decider) owns(owner Owner) bool {
+	if _, some := d.owned[owner.Node]; !some {
+		return false
+	}
+	for _, claim := range d.view.Claims {
+		if claim.Owner == owner {
+			return true
+		}
+	}
+	return false
 }
 
 // rank is this node's place among those at work in the order for a key.
@@ -182,10 +197,6 @@ func (d *decider) place() {
 			since = max(since, d.owned[before]) // one that still claims others has not come to this one yet
 		}
 		at := since.Add(time.Duration(rank) * d.timing.StepDelay)
-		if rank > 0 && d.remote[d.view.Self.Node] {
-			// Those before it may have seen later that it is free: a new epoch of this node was one that might own it.
-			at = at.Add(d.timing.TTake)
-		}
 		if d.now >= at {
 			d.out.Claim = append(d.out.Claim, Move{VIP: vip.Name, To: d.view.Self, Reason: d.whyFree(vip.Name)})
 		}
