@@ -70,6 +70,7 @@ func quick() Timing {
 	return Timing{
 		TSelf: 1500 * time.Millisecond, TTake: 2 * time.Second, RenewEvery: 200 * time.Millisecond,
 		IdleRenewEvery: time.Second, IdleExpiry: 10 * time.Second, StepDelay: 10 * time.Second, RevokeDelay: 50 * time.Millisecond,
+		RestartGrace: 20 * time.Second,
 	}
 }
 
@@ -220,6 +221,43 @@ func TestARestartedSpeakerGoesOnWithItsEpoch(t *testing.T) {
 	if err != nil || before.ResourceVersion != after.ResourceVersion {
 		t.Errorf("the claim was written: %v before, %v after (%v)", before.ResourceVersion, after.ResourceVersion, err)
 	}
+}
+
+// TestWhatWasFoundOfAProcessDoesNotCountForTheNext: the others know that the one before ended, and hear that the next one lives
+// only after its first heartbeat.
+func TestWhatWasFoundOfAProcessDoesNotCountForTheNext(t *testing.T) {
+	client := newAPI()
+	one, other := holder(t, join(t, client, "a"), join(t, client, "b"))
+	node := one.config.Node
+	heartbeat := func() *coordinationv1.Lease {
+		lease, err := client.CoordinationV1().Leases(namespace).Get(context.Background(), HeartbeatName(node), metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return lease
+	}
+	epoch := parseOwner(heartbeat().Spec.HolderIdentity).Epoch
+	one.stop()
+	if _, err := one.Pause(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the other knows that it restarts", func() bool {
+		other.mu.Lock()
+		defer other.mu.Unlock()
+		return other.view.Peers[node].Grace > 0
+	})
+	other.SetReach(map[string]Reach{node: {Dead: BootTime(), Refused: true}})
+	again := join(t, client, node)
+	eventually(t, "the next process holds the VIP", again.holds)
+	renewals := map[string]bool{}
+	eventually(t, "it has renewed its heartbeat", func() bool {
+		lease := heartbeat()
+		if now := parseOwner(lease.Spec.HolderIdentity).Epoch; now != epoch {
+			t.Fatalf("its epoch was %s and is %s", epoch, now)
+		}
+		renewals[lease.ResourceVersion] = true
+		return len(renewals) > 3
+	})
 }
 
 func TestAClaimIsDeletedOnlyWhenItsVIPIsNotBound(t *testing.T) {

@@ -72,7 +72,9 @@ func (e *Elector) observePeer(node string, lease *coordinationv1.Lease) {
 	}
 	back := known && now.Sub(old.VersionSeen) > e.config.Timing.TTake
 	if known && old.Epoch == peer.Epoch && old.Version != "" {
-		peer.EpochSeen = old.EpochSeen
+		if goesOn := old.Grace > 0 && peer.Grace == 0; !goesOn {
+			peer.EpochSeen = old.EpochSeen
+		}
 		if peer.Epoch != "" && old.Version != peer.Version {
 			e.renewed[node] = now
 		}

@@ -112,7 +112,8 @@ type Peer struct {
 	Version string
 	// Grace is how long it asked to be waited for when it restarted; 0 while it runs.
 	Grace time.Duration
-	// VersionSeen and EpochSeen are when this speaker first saw that version, and that epoch.
+	// VersionSeen and EpochSeen are when this speaker first saw that version, and that epoch, or that the next process of the
+	// node goes on with it: what was found of the one before does not count for it.
 	VersionSeen, EpochSeen Instant
 }
 
