@@ -10,8 +10,11 @@ import (
 	"testing"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/fairlead/fairlead/e2e/cluster"
 	"github.com/fairlead/fairlead/e2e/scenario"
+	"github.com/fairlead/fairlead/pkg/election"
 )
 
 // moveAway makes the holder of an address give it to another node, which it returns, and lets the first be a candidate again.
@@ -120,6 +123,40 @@ func replaceAll(t *testing.T, s *scenario.Scenario, nodes []string, addresses []
 		time.Sleep(3 * time.Second)
 	}
 	return w.flaws()
+}
+
+// TestASpeakerThatIsReplacedTwiceInARowLeavesNoGap: the one in between ends when it has hardly begun, and what is bound lives until
+// the last begins.
+func TestASpeakerThatIsReplacedTwiceInARowLeavesNoGap(t *testing.T) {
+	s, ctx := connect(t)
+	pool(t, s)
+	addr := apart(t, s, "replaced-twice")[0]
+	node, err := s.Holder(within(ctx, t), addr, "")
+	must(t, err)
+	must(t, s.Fault(ctx, cluster.StopSpeaker, node))
+	left := time.Now()
+	time.Sleep(6 * time.Second)
+	must(t, s.Fault(ctx, cluster.StartSpeaker, node))
+	must(t, scenario.Until(within(ctx, t), func() error {
+		lease, err := s.Core.CoordinationV1().Leases(scenario.SystemNamespace).Get(ctx, election.HeartbeatName(node), metav1.GetOptions{})
+		if err == nil && lease.Spec.RenewTime.Before(&metav1.MicroTime{Time: left}) {
+			err = fmt.Errorf("the next speaker of %s has not begun", node)
+		}
+		return err
+	}))
+	must(t, s.Fault(ctx, cluster.StopSpeaker, node))
+	if rest := time.Until(left.Add(election.DefaultTiming().RestartGrace + 4*time.Second)); rest > 0 {
+		time.Sleep(rest) // longer than the first lets its addresses live, and not as long as the others wait for the last
+	}
+	if notBound(ctx, s, node, addr) == nil {
+		t.Errorf("%s left node %s although the speaker that comes next was waited for", addr, node)
+	}
+	must(t, s.Fault(ctx, cluster.StartSpeaker, node))
+	must(t, scenario.Until(within(ctx, t), func() error { return living(ctx, s, node) }))
+	if now, err := s.Holder(within(ctx, t), addr, ""); err != nil || now != node {
+		t.Errorf("%s was held by %s, and is by %s: %v", addr, node, now, err)
+	}
+	answers(t, s, "client", addr, 80)
 }
 
 // watched are addresses that a client asks all the time, with the nodes that held them in the beginning.

@@ -187,15 +187,15 @@ func (d *Datapath) Refresh() (repairs Repairs, complete bool, err error) {
 	return repairs, complete, nil
 }
 
-// Leave gives the VIPs that are bound a last lifetime, whatever the right, for a speaker that comes after this one.
-func (d *Datapath) Leave(lifetime time.Duration) error {
+// Leave gives those of some VIPs that are bound a last lifetime, whatever the right, for a speaker that comes after this one.
+func (d *Datapath) Leave(held []model.Binding, lifetime time.Duration) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	have, err := d.kernel.Addresses.Bound()
 	if err != nil {
 		return err
 	}
-	return d.kernel.Addresses.Refresh(intersect(d.bound, have), lifetime)
+	return d.kernel.Addresses.Refresh(intersect(held, have), lifetime)
 }
 
 // fence is the lifetime to bind VIPs for: what is left of the right in whole seconds, as the kernel counts them. They are

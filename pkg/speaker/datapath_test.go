@@ -272,6 +272,24 @@ func TestNoVIPIsBoundWithoutARight(t *testing.T) {
 	}
 }
 
+// TestWhatIsLeftOutlivesASpeakerThatHardlyBegan: one that is told to stop before it applied anything prolongs what an earlier one
+// bound, and nothing else.
+func TestWhatIsLeftOutlivesASpeakerThatHardlyBegan(t *testing.T) {
+	f := newFakes(nft.NewFake())
+	apply(t, f.datapath(), holder())
+	held, other := holder().Bindings[:1], holder().Bindings[1:]
+	before := f.addresses.Lifetime(other[0])
+	if err := f.datapath().Leave(append(held, model.Binding{Addr: netip.MustParseAddr("192.0.2.99"), Interface: "eth0"}), time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	if got := f.addresses.Lifetime(held[0]); got != time.Hour {
+		t.Errorf("%s lives for %v", held[0].Addr, got)
+	}
+	if got := f.addresses.Lifetime(other[0]); got != before || len(f.bound(t)) != len(holder().Bindings) {
+		t.Errorf("%s, which is not held, lives for %v; bound are %v", other[0].Addr, got, f.bound(t))
+	}
+}
+
 func TestALifetimeNeverOutlastsTheRightByMoreThanASecond(t *testing.T) {
 	for right, want := range map[time.Duration]time.Duration{
 		2900 * time.Millisecond: 2 * time.Second, 400 * time.Millisecond: time.Second,

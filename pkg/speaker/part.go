@@ -23,9 +23,13 @@ const nodeTimeout = time.Second
 
 // stays reports whether the VIPs of this node are to stay when its speaker ends, for the next process to go on with: mostly it
 // ends because it is replaced by another version. A node that is to be empty, or that the kubelet says is shutting down, gives
-// them to others.
+// them to others. So they do if it ends before it knows what an earlier one left to it.
 func (s *Speaker) stays(ctx context.Context) bool {
-	if s.config.HandOver || len(s.elector.Status().Hold) == 0 {
+	status := s.elector.Status()
+	if !status.Settled {
+		return true
+	}
+	if s.config.HandOver || len(status.Hold) == 0 {
 		return false
 	}
 	// What is watched may be a moment old, and who drains a node cordons it a moment before.
@@ -43,13 +47,19 @@ func (s *Speaker) stays(ctx context.Context) bool {
 func (s *Speaker) part(ctx context.Context, stays bool) {
 	ctx, cancel := context.WithTimeout(ctx, withdrawTimeout)
 	defer cancel()
+	logger, status := klog.FromContext(ctx), s.elector.Status()
+	if !status.Settled {
+		logger.Info("Ends before it took part: what an earlier speaker of this node left stays for the next")
+		return
+	}
 	if !stays {
 		s.withdraw(ctx)
 		return
 	}
-	logger := klog.FromContext(ctx)
+	// Nothing of it may have been applied yet, where the next speaker of a node ends soon after it started.
+	held := plan.Node(s.snapshot(s.watcher.VIPs(), s.machines(status), s.held(status))).State.Bindings
 	// The write may take longer than the addresses live without a fence.
-	if err := s.datapath.Leave(withdrawTimeout); err != nil {
+	if err := s.datapath.Leave(held, withdrawTimeout); err != nil {
 		logger.Error(err, "Cannot prolong the lifetime of VIPs")
 	}
 	until, err := s.elector.Pause(ctx)
@@ -59,7 +69,7 @@ func (s *Speaker) part(ctx context.Context, stays bool) {
 		return
 	}
 	left := until.Sub(election.BootTime())
-	if err := s.datapath.Leave(left + outlives); err != nil {
+	if err := s.datapath.Leave(held, left+outlives); err != nil {
 		logger.Error(err, "Cannot prolong the lifetime of VIPs: they may be gone before the next speaker starts")
 	}
 	logger.Info("Left the VIPs to the next speaker of this node", "others wait for", left.Round(time.Second))
