@@ -91,7 +91,8 @@ bench: setup bench-packages
 	FAIRLEAD_E2E=1 $(GO) test -count=1 -timeout 60m -exec "$(CURDIR)/bin/lab run --nodes 3 --" \
 	  -run '^$$' -bench '$(BENCH)' -benchtime 1x ./e2e/tests
 
-# Of these only the data plane's, side by side; MANIFESTS=manifests/isolated for the other placement.
+# Of these only the data plane's, side by side; MANIFESTS=manifests/isolated for the other placement, BENCH=duel ROUNDS=100 for
+# masquerading beside keepalived alone, in 300 rounds.
 .PHONY: bench-datapath
 bench-datapath: setup bench-packages
 	$(call bench_datapath,$(MANIFESTS))
