@@ -91,6 +91,12 @@ func TestKernelInterfaceThatComesBackWithAnotherMACIsAnnouncedAnew(t *testing.T)
 		return netnstest.Link("eth0", true)
 	})
 	netnstest.Eventually(t, "the neighbour's change of mind", 5*time.Second, knows(neighbour, other))
+	// A neighbour knows as soon as it is told; the report comes after that.
+	netnstest.Eventually(t, "the reports that the link is up", 5*time.Second, func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(reports[vip4]) > 1 && len(reports[vip6]) > 1
+	})
 	mu.Lock()
 	defer mu.Unlock()
 	for b, errs := range reports {
