@@ -117,8 +117,8 @@ func (d *decider) mustLeave(vip VIP) bool {
 }
 
 // revokeTheDead revokes the heartbeats of dead owners. Those who could are ordered, so that mostly one of them does. An epoch that
-// owns nothing is left alone: a heartbeat tells only which epoch was revoked last, and whose claims are of the one before would
-// be the first to know that they are free.
+// owns nothing is left alone: a heartbeat tells only which epoch was revoked last, and the node itself would be the first to know
+// that the claims of the one before are free.
 func (d *decider) revokeTheDead() {
 	if !d.view.Registered || d.view.Ending || d.view.Failed > d.view.Renewed {
 		return // while the API server does not answer, no heartbeat is seen to change

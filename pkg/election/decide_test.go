@@ -233,8 +233,6 @@ func restarts(p Peer) Peer { p.Grace = 30 * time.Second; return p }
 
 func stale(p Peer, seen Instant) Peer { p.VersionSeen = seen; return p }
 
-func waitedFor(p Peer) Peer { p.Grace = 30 * time.Second; return p }
-
 func list(names []string) string {
 	if len(names) == 0 {
 		return ""
@@ -272,7 +270,7 @@ func TestDoubts(t *testing.T) {
 		"late":                                {func(v *View) { late(v, "b") }, "[b]"},
 		"late, but it owns nothing":           {func(v *View) { late(v, "c") }, "[]"},
 		"late, and held dead":                 {func(v *View) { late(v, "b"); v.Reach["b"] = Reach{Dead: 99 * second} }, "[]"},
-		"late, as it said":                    {func(v *View) { late(v, "b"); v.Peers["b"] = waitedFor(v.Peers["b"]) }, "[]"},
+		"late, as it said":                    {func(v *View) { late(v, "b"); v.Peers["b"] = restarts(v.Peers["b"]) }, "[]"},
 		"the API server does not answer":      {func(v *View) { late(v, "b"); v.Failed = 99*second + second/2 }, "[]"},
 		"the API server just came back":       {func(v *View) { late(v, "b"); v.Resumed = 99 * second }, "[]"},
 		"late, without a network of speakers": {func(v *View) { late(v, "b"); v.Reach = nil }, "[]"},

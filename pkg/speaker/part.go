@@ -23,7 +23,7 @@ const nodeTimeout = time.Second
 
 // stays reports whether the VIPs of this node are to stay when its speaker ends, for the next process to go on with: mostly it
 // ends because it is replaced by another version. A node that is to be empty, or that the kubelet says is shutting down, gives
-// them to others. So they do if it ends before it knows what an earlier one left to it.
+// them to others. They stay, too, where it ends before it knows what an earlier one left to it.
 func (s *Speaker) stays(ctx context.Context) bool {
 	status := s.elector.Status()
 	if !status.Settled {
