@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -110,6 +111,9 @@ func newMarks(table string) (kernelMarks, error) {
 	return kernelMarks{conn: conn, table: table}, nil
 }
 
+// answerWithin ends a request whose answer was lost. A request takes microseconds.
+const answerWithin = 5 * time.Second
+
 const (
 	// tableHandle is NFTA_TABLE_HANDLE (linux/netfilter/nf_tables.h), which package unix lacks.
 	tableHandle = 4
@@ -132,7 +136,7 @@ func (k kernelMarks) ask(message uint16, family byte, flags netlink.HeaderFlags,
 		}
 		request.Data = append(request.Data, attributes...)
 	}
-	answers, err := k.conn.Execute(request)
+	answers, err := k.exchange(request)
 	if err != nil {
 		return nil, err
 	}
@@ -143,6 +147,21 @@ func (k kernelMarks) ask(message uint16, family byte, flags netlink.HeaderFlags,
 		}
 	}
 	return out, nil
+}
+
+// exchange sends a request and waits for the answer to it. Answers that came too late for one that was given up are passed over.
+func (k kernelMarks) exchange(request netlink.Message) ([]netlink.Message, error) {
+	if err := k.conn.SetDeadline(time.Now().Add(answerWithin)); err != nil {
+		return nil, err
+	}
+	sent, err := k.conn.Send(request)
+	for err == nil {
+		var answers []netlink.Message
+		if answers, err = k.conn.Receive(); err == nil && (len(answers) == 0 || answers[0].Header.Sequence == sent.Header.Sequence) {
+			return answers, nil
+		}
+	}
+	return nil, err
 }
 
 func (k kernelMarks) generation() (uint32, error) {

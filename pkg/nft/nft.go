@@ -59,7 +59,7 @@ type Table struct {
 
 // New checks that nftables can be used, and has the kernel look at all our rules without taking them.
 func New() (*Table, error) {
-	nft, err := knftables.New(knftables.InetFamily, tableName)
+	nft, err := program(tableName)
 	if err != nil {
 		return nil, fmt.Errorf("nftables cannot be used: %w (needed: the program nft 1.0.1 or later, a kernel with nf_tables for the inet family, CAP_NET_ADMIN)", err)
 	}

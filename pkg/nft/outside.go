@@ -104,7 +104,7 @@ func (c OutsideConfig) version() string {
 
 // NewOutside checks that nftables can be used.
 func NewOutside(cfg OutsideConfig) (*Outside, error) {
-	nft, err := knftables.New(knftables.InetFamily, outsideName)
+	nft, err := program(outsideName)
 	if err != nil {
 		return nil, fmt.Errorf("nftables cannot be used: %w (needed: the program nft 1.0.6 or later, a kernel with nf_tables for the inet family, CAP_NET_ADMIN)", err)
 	}
