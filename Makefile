@@ -71,7 +71,7 @@ test-kernel: setup
 
 .PHONY: test-e2e
 test-e2e: setup
-	FAIRLEAD_E2E=1 $(GO) test -count=1 -timeout 60m -exec "$(CURDIR)/bin/lab run --nodes 3 --" ./e2e/tests -v $(E2E_ARGS)
+	FAIRLEAD_E2E=1 $(GO) test -count=1 -timeout 75m -exec "$(CURDIR)/bin/lab run --nodes 3 --" ./e2e/tests -v $(E2E_ARGS)
 
 # What neighbours do, in every combination of placement, mode of kube-proxy and address families: some 25 minutes for each
 # placement. MATRIX='host ipvs' plays only combinations of these words.

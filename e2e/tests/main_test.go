@@ -19,7 +19,7 @@ import (
 )
 
 // patience bounds every wait: generous, because what is waited for is what is tested, not how fast it comes.
-const patience = 60 * time.Second
+const patience = 3 * time.Minute
 
 // connect returns the cluster. Without one the tests are skipped, but for make test-e2e, which promises one.
 func connect(t testing.TB) (*scenario.Scenario, context.Context) {
@@ -38,6 +38,7 @@ func connect(t testing.TB) (*scenario.Scenario, context.Context) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	tellWhy(t, s)
 	return s, t.Context()
 }
 
