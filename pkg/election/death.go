@@ -2,6 +2,8 @@ package election
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 )
 
@@ -28,7 +30,6 @@ func (d *decider) judge() {
 		if peer.Epoch == "" || peer.Version == "" {
 			continue
 		}
-		d.doubt(peer)
 		if death, _ := d.death(peer); d.now < death {
 			d.alive[node] = true
 			if peer.Grace == 0 {
@@ -39,18 +40,23 @@ func (d *decider) judge() {
 	}
 }
 
-// doubt notes an owner of VIPs whose heartbeat is late although its node seems to answer: the membership may take seconds to ask
-// each of its members where it finds itself slow.
-func (d *decider) doubt(peer Peer) {
-	_, owns := d.owned[peer.Node]
-	if !owns || peer.Grace > 0 || !d.view.Reach[peer.Node].Alive || d.lacks() {
-		return
+// watchers is how many nodes watch each owner of VIPs.
+const watchers = 3
+
+// watch lists the owners whose silence this node is to notice at once: it is one of the first that would revoke them.
+func (d *decider) watch() {
+	for node, peer := range d.view.Peers {
+		if _, owns := d.owned[node]; !owns || !d.able[node] {
+			continue
+		}
+		others := maps.Clone(d.able)
+		delete(others, node)
+		first := ordered(node, slices.Collect(maps.Keys(others)))
+		if slices.Contains(first[:min(watchers, len(first))], d.view.Self.Node) {
+			d.out.Watch = append(d.out.Watch, peer.Node)
+		}
 	}
-	late := max(peer.VersionSeen, d.view.Resumed).Add(d.timing.LateAfter)
-	if d.now >= late {
-		d.out.Doubt = append(d.out.Doubt, peer)
-	}
-	d.wakeAt(late)
+	slices.Sort(d.out.Watch)
 }
 
 // outOfReach are the nodes that should have no VIP as long as others can: those that this speaker does not reach, if it
@@ -95,8 +101,8 @@ func (d *decider) expiry(peer Peer) Instant {
 
 // death is when a peer counts as dead, by its heartbeat or because it answers nobody, and why.
 //
-// The second counts at once for a speaker that reaches more than half of all. Any other may be the one that is cut off, and
-// waits until the heartbeat of an owner is late as well. It counts for the incarnation that it was found of: one that began a
+// The second counts at once for a speaker that reaches more than half of all, and did when it found that out. Any other may be the
+// one that is cut off, and waits until the heartbeat of an owner is late as well. It counts for the incarnation that it was found of: one that began a
 // new epoch since then reaches the API server, and gets what nobody else can have. Of one that said that it restarts, it
 // counts only once its machine does not answer either.
 func (d *decider) death(peer Peer) (Instant, string) {
@@ -107,7 +113,7 @@ func (d *decider) death(peer Peer) (Instant, string) {
 		return expiry, silent
 	}
 	at := reach.Dead
-	if !d.majority {
+	if !d.majority || reach.Alone {
 		if _, owns := d.owned[peer.Node]; !owns {
 			return expiry, silent
 		}

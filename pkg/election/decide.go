@@ -13,6 +13,7 @@ func Decide(now Instant, timing Timing, view View) Decision {
 	d := decider{now: now, timing: timing, view: view, wake: now.Add(timing.IdleRenewEvery)}
 	d.owned = claimsByNode(view.Claims)
 	d.judge()
+	d.watch()
 	d.confirm()
 	d.revokeTheDead()
 	d.place()

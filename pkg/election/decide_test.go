@@ -259,37 +259,42 @@ func TestRenewals(t *testing.T) {
 	}
 }
 
-// TestDoubts: an owner whose heartbeat is late is asked for a sign of life, before it counts as dead for that.
-func TestDoubts(t *testing.T) {
-	late := func(v *View, node string) { v.Peers[node] = stale(v.Peers[node], 98*second) }
-	for name, test := range map[string]struct {
-		change func(*View)
-		want   string
-	}{
-		"on time":                             {func(*View) {}, "[]"},
-		"late":                                {func(v *View) { late(v, "b") }, "[b]"},
-		"late, but it owns nothing":           {func(v *View) { late(v, "c") }, "[]"},
-		"late, and held dead":                 {func(v *View) { late(v, "b"); v.Reach["b"] = Reach{Dead: 99 * second} }, "[]"},
-		"late, as it said":                    {func(v *View) { late(v, "b"); v.Peers["b"] = restarts(v.Peers["b"]) }, "[]"},
-		"the API server does not answer":      {func(v *View) { late(v, "b"); v.Failed = 99*second + second/2 }, "[]"},
-		"the API server just came back":       {func(v *View) { late(v, "b"); v.Resumed = 99 * second }, "[]"},
-		"late, without a network of speakers": {func(v *View) { late(v, "b"); v.Reach = nil }, "[]"},
-	} {
+// TestWatch: every owner of VIPs is watched by some of the others, those that would revoke it first, and by nobody else.
+func TestWatch(t *testing.T) {
+	nodes := []string{"a", "b", "c", "d", "e", "f"}
+	watched := map[string][]string{}
+	for _, self := range nodes {
 		view := scene()
-		view.Attempted, view.Reach = 99*second, map[string]Reach{"b": {Alive: true}, "c": {Alive: true}}
-		test.change(&view)
-		got := []string{}
-		for _, peer := range Decide(100*second, DefaultTiming(), view).Doubt {
-			got = append(got, peer.Node)
+		view.Self = Owner{self, "1"}
+		view.Peers = map[string]Peer{}
+		for _, node := range nodes {
+			if node != self {
+				view.Peers[node] = Peer{Owner: Owner{node, "1"}, Version: "1", VersionSeen: 99 * second}
+			}
 		}
-		if fmt.Sprint(got) != test.want {
-			t.Errorf("%s: in doubt are %v, want %s", name, got, test.want)
+		view.Peers["e"] = restarts(view.Peers["e"])
+		delete(view.Peers, self)
+		view.Claims = map[string]Claim{}
+		for i, owner := range []string{"a", "b", "e"} {
+			view.Claims[fmt.Sprint("10.0.0.", i)] = Claim{Owner: Owner{owner, "1"}, Version: "1", Seen: 90 * second}
+		}
+		for _, node := range Decide(100*second, DefaultTiming(), view).Watch {
+			watched[node] = append(watched[node], self)
 		}
 	}
-	view := scene()
-	view.Attempted, view.Reach = 100*second, map[string]Reach{"b": {Alive: true}, "c": {Alive: true}}
-	if wake, due := Decide(100*second, DefaultTiming(), view).Wake, (99 * second).Add(DefaultTiming().LateAfter); wake != due {
-		t.Errorf("decides again at %v, and the heartbeat of b is late at %v", wake, due)
+	for _, owner := range []string{"a", "b"} {
+		able := slices.DeleteFunc(slices.Clone(nodes), func(node string) bool { return node == owner || node == "e" })
+		want := ordered(owner, able)[:watchers]
+		// One that restarts does not know yet that the others do not count on it.
+		got := slices.DeleteFunc(watched[owner], func(node string) bool { return node == "e" })
+		if slices.Sort(want); !slices.Equal(got, want) {
+			t.Errorf("owner %s is watched by %v, want %v", owner, got, want)
+		}
+	}
+	for _, node := range []string{"c", "d", "e", "f"} {
+		if watched[node] != nil {
+			t.Errorf("%s, which owns nothing or said that it restarts, is watched by %v", node, watched[node])
+		}
 	}
 }
 

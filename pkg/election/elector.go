@@ -34,8 +34,8 @@ type Config struct {
 	Policy Policy
 	// Ask asks the peers whether the API server answers them: see SetReach. It must not block. May be nil.
 	Ask func()
-	// Doubt asks a peer for a sign of life. It must not block. May be nil.
-	Doubt func(node string)
+	// Watch is told after each decision whose silence to notice at once. It must not block. May be nil.
+	Watch func(nodes []string)
 	// Notify is called, from any goroutine, when what Status tells has changed.
 	Notify func()
 	// Transform trims Leases before they are kept; may be nil.
@@ -65,7 +65,6 @@ type Elector struct {
 	claiming  int                // how many of those are writes of claims
 	giveUp    context.CancelFunc // ends the renewal under way
 	failedAt  map[string]Instant
-	doubted   map[string]string // the versions of heartbeats that were late, by node
 	settled   bool
 	lapsed    bool // the right, at the last decision
 	offered   bool // VIPs were set from a settled status
@@ -110,7 +109,6 @@ func New(config Config) *Elector {
 		kick:     make(chan struct{}, 1),
 		infos:    map[string]Info{},
 		renewed:  map[string]Instant{},
-		doubted:  map[string]string{},
 		objects:  map[string]*coordinationv1.Lease{},
 		deleted:  map[string]uint64{},
 		busy:     map[string]bool{},
@@ -182,7 +180,9 @@ func (e *Elector) step(ctx context.Context) time.Duration {
 		e.view.Asked = now
 		e.config.Ask()
 	}
-	e.doubt(decision.Doubt)
+	if e.config.Watch != nil {
+		e.config.Watch(decision.Watch)
+	}
 	if !maps.Equal(e.alive, decision.Alive) {
 		e.alive = decision.Alive
 		e.config.Notify()

@@ -44,16 +44,6 @@ func (e *Elector) Spares(node string) string {
 	return e.view.Spares(node, e.config.Timing)
 }
 
-// doubt has peers asked, once for each heartbeat that is late. The lock is held.
-func (e *Elector) doubt(late []Peer) {
-	for _, peer := range late {
-		if e.config.Doubt != nil && e.doubted[peer.Node] != peer.Version {
-			e.doubted[peer.Node] = peer.Version
-			e.config.Doubt(peer.Node)
-		}
-	}
-}
-
 // unanswered notes that the API server did not answer a renewal or revocation. The lock is held.
 func (e *Elector) unanswered(started Instant, err error) {
 	if err != nil && !errors.Is(err, errLost) {

@@ -220,7 +220,8 @@ func setOfNames(names []string) map[string]bool {
 	return set
 }
 
-// listen takes in what the speakers' network tells a node: who is silent for a while is dead, for some sooner than for others.
+// listen takes in what the speakers' network tells a node: who is silent for a while is dead, for some sooner than for others,
+// and owners, which are watched, sooner than the rest.
 func (s *sim) listen(n *simNode) {
 	if !s.setup.gossip {
 		return
@@ -233,6 +234,9 @@ func (s *sim) listen(n *simNode) {
 		if !other.down && !other.lanCut && !n.lanCut {
 			n.heard[other.name] = s.now
 			n.verdicts[other.name] = 400*time.Millisecond + time.Duration(s.rng.Int64N(int64(time.Second)))
+			if len(other.hold) == 0 {
+				n.verdicts[other.name] += time.Duration(s.rng.Int64N(int64(2 * time.Second)))
+			}
 		}
 		heard, ever := n.heard[other.name]
 		if !ever {
@@ -241,13 +245,28 @@ func (s *sim) listen(n *simNode) {
 		state := n.reach[other.name]
 		state.Alive = s.now-heard < n.verdicts[other.name]
 		if state.Alive {
-			state.Dead = 0
+			state.Dead, state.Alone = 0, false
 		} else if state.Dead == 0 {
-			state.Dead = s.clock(n)
+			state.Dead, state.Alone = s.clock(n), s.alone(n, other)
 		}
 		reach[other.name] = state
 	}
 	n.reach, n.view.Reach = reach, reach
+}
+
+// alone reports whether most of those that a node holds alive, besides one, do not answer it now.
+func (s *sim) alone(n, besides *simNode) bool {
+	asked, silent := 0, 0
+	for _, other := range s.nodes {
+		if other == n || other == besides || !n.reach[other.name].Alive {
+			continue
+		}
+		asked++
+		if n.heard[other.name] < s.now && (other.down || other.lanCut || n.lanCut) {
+			silent++
+		}
+	}
+	return 2*silent > asked
 }
 
 // overhear takes in what other nodes of the LAN announce: for some seconds after they began, and every half minute.

@@ -124,6 +124,8 @@ type Reach struct {
 	Dead Instant
 	// Refused is with Dead: its machine refuses connections, so that only the process ended.
 	Refused bool
+	// Alone is with Dead: most others did not answer either when that was found, so that it may be this node that is cut off.
+	Alone bool
 	// HasAPI is whether the API server answers it, as it said to a question sent at Said (0: it was never asked).
 	HasAPI bool
 	Said   Instant
@@ -212,8 +214,8 @@ type Decision struct {
 	Unconfirmed bool
 	// Ask says to ask the peers whether the API server answers them.
 	Ask bool
-	// Doubt are peers that seem to answer but whose heartbeats are late: they should be asked now.
-	Doubt []Peer
+	// Watch names the peers whose silence this node should notice at once, sorted.
+	Watch []string
 	// Renew says to renew the heartbeat now; with Retry, to give up a renewal that is under way.
 	Renew, Retry bool
 	// Revoke are the heartbeats to revoke, each only if it still has the version that was seen.

@@ -41,15 +41,21 @@ type message struct {
 type question struct {
 	nonce    uint64
 	peer     string
+	at       netip.AddrPort
 	sent     time.Duration
 	answered chan struct{}
 }
 
 // expect makes a question.
-func (s *session) expect(peer string) *question {
-	q := &question{nonce: rand.Uint64(), peer: peer, sent: s.config.Clock(), answered: make(chan struct{})}
+func (s *session) expect(peer string, at netip.AddrPort) *question {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.expectOf(peer, at)
+}
+
+// expectOf is expect with Gossip.mu held.
+func (s *session) expectOf(peer string, at netip.AddrPort) *question {
+	q := &question{nonce: rand.Uint64(), peer: peer, at: at, sent: s.config.Clock(), answered: make(chan struct{})}
 	s.expected[q.nonce] = q
 	return q
 }
@@ -86,7 +92,7 @@ func (s *session) ask() {
 func (s *session) askPeer(name string, at netip.AddrPort) {
 	ctx, cancel := context.WithTimeout(s.ctx, askFor)
 	defer cancel()
-	q := s.expect(name)
+	q := s.expect(name, at)
 	defer s.forget(q)
 	again := time.NewTicker(askAgain)
 	defer again.Stop()
@@ -142,6 +148,7 @@ func (s *session) answer(m message) {
 	close(q.answered)
 	if m.Kind == kindPong {
 		s.patience.observe(s.config.Clock() - q.sent)
+		s.heard(p, q)
 	}
 	changed := m.Kind != kindPong && q.sent > p.state.Said
 	if changed {

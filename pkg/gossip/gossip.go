@@ -48,6 +48,8 @@ type State struct {
 	Dead time.Duration
 	// Refused, of a dead one: its kernel answers that nobody listens, so that only the process ended.
 	Refused bool
+	// Alone, of a dead one that did not refuse: most others did not answer either then. It may be this node that is cut off.
+	Alone bool
 	// HasAPI is what it said last; Said is when it was asked that, which its answer is later than. 0: it never said.
 	HasAPI bool
 	Said   time.Duration
@@ -61,8 +63,11 @@ type Gossip struct {
 	keys    *keys
 	session atomic.Pointer[session] // nil while nothing is bound
 
-	mu    sync.Mutex
-	peers map[string]*peer
+	rewatch chan struct{} // others are watched now
+
+	mu      sync.Mutex
+	peers   map[string]*peer
+	watched []string
 }
 
 // retryAfter is how long a port that could not be bound waits to be tried again: an IPv6 address may be tentative still.
@@ -79,7 +84,7 @@ func New(config Config) (*Gossip, error) {
 	if config.Port < 1 || config.Port > 65535 {
 		return nil, fmt.Errorf("gossip port %d: must be 1 to 65535", config.Port)
 	}
-	return &Gossip{config: config, keys: newKeys(), peers: map[string]*peer{}}, nil
+	return &Gossip{config: config, keys: newKeys(), rewatch: make(chan struct{}, 1), peers: map[string]*peer{}}, nil
 }
 
 // SetKeys gives the keys, of 16, 24 or 32 bytes: the first encrypts, all decrypt. There is no gossip before the first call.
@@ -131,13 +136,6 @@ func (g *Gossip) Peers() map[string]State {
 		out[name] = p.state
 	}
 	return out
-}
-
-// Doubt has a peer that is held alive asked for a sign of life, as if the membership held it dead. It does not wait.
-func (g *Gossip) Doubt(node string) {
-	if s := g.session.Load(); s != nil {
-		s.doubt(node)
-	}
 }
 
 // Ask asks all peers that live whether the API server answers them. It does not wait: answers change States.

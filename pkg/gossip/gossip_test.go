@@ -179,8 +179,8 @@ func TestAPeerThatEndsIsHeldDeadUntilItReturns(t *testing.T) {
 	}
 }
 
-// TestAPeerInDoubtIsAsked although memberlist has not found anything, as it may take seconds to.
-func TestAPeerInDoubtIsAsked(t *testing.T) {
+// TestAWatchedPeerThatGoesIsFoundOut although memberlist holds it alive, and one that answers is left alone.
+func TestAWatchedPeerThatGoesIsFoundOut(t *testing.T) {
 	c := newCluster(t)
 	one := c.start("n1", "127.0.0.1", keyA)
 	c.start("n2", "127.0.0.2", keyA)
@@ -189,14 +189,18 @@ func TestAPeerInDoubtIsAsked(t *testing.T) {
 	one.mu.Lock()
 	one.peers["n3"] = &peer{name: "n3", at: silent, state: State{Alive: true}, listed: true, kick: make(chan struct{}, 1)}
 	one.mu.Unlock()
-	for _, node := range []string{"n2", "n3", "nobody"} {
-		one.Doubt(node)
-	}
+	one.Watch([]string{"n2", "n3", "nobody"})
 	one.sees("n3", "ended", refusing)
 	one.sees("n2", "lives", alive)
 	if n := one.log.count("A peer is held dead"); n != 1 {
 		t.Errorf("%d peers were held dead, want the one that does not answer: %s", n, one.log)
 	}
+	one.Watch(nil)
+	eventually(t, "no question waits", func() bool {
+		one.mu.Lock()
+		defer one.mu.Unlock()
+		return len(one.peers["n2"].watch.unanswered) == 0
+	}, one.log.String)
 }
 
 func TestANodeMayReturnWithAnotherAddress(t *testing.T) {

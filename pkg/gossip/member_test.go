@@ -42,6 +42,7 @@ func TestMain(m *testing.M) {
 type settings struct {
 	Node  string
 	Nodes map[string]netip.Addr
+	Watch []string
 }
 
 const kernelPort = 7475
@@ -64,6 +65,7 @@ func beMember(text string) error {
 	if err := g.SetKeys([][]byte{keyA}); err != nil {
 		return err
 	}
+	g.Watch(own.Watch)
 	ctx, stop := signal.NotifyContext(klog.NewContext(context.Background(), klog.Background().WithValues("node", own.Node)), syscall.SIGTERM)
 	defer stop()
 	go func() {
@@ -113,7 +115,10 @@ func lan(t testing.TB, members int, format string) []*process {
 		out[i] = &process{t: t, space: l.Host(address.String()), own: settings{Node: name, Nodes: nodes}, log: &lines{}}
 		out[i].space.Do(func() error { return netnstest.Sysctl("net/ipv6/conf/eth0/keep_addr_on_down", "1") })
 	}
-	for _, p := range out {
+	for i, p := range out { // as every owner is, by three of them
+		for ahead := 1; ahead <= min(3, members-1); ahead++ {
+			p.own.Watch = append(p.own.Watch, out[(i+ahead)%members].own.Node)
+		}
 		p.start()
 	}
 	together(t, out)

@@ -30,7 +30,8 @@ type peer struct {
 	gone       bool          // there is no such node any more
 	silent     int           // probes in a row that a machine which refused connections did not answer
 	fell       bool          // it was held dead since the probing began
-	doubted    time.Duration // when it last answered while memberlist held it dead
+	doubted    time.Duration // when it last answered a probe while it was held alive
+	watch      vigil
 	kick       chan struct{}
 }
 
@@ -89,15 +90,6 @@ func poke(kick chan struct{}) {
 	select {
 	case kick <- struct{}{}:
 	default:
-	}
-}
-
-// doubt begins to probe a peer that is held alive.
-func (s *session) doubt(name string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if p, known := s.peers[name]; known && p.state.Alive {
-		s.begin(p)
 	}
 }
 
@@ -170,6 +162,8 @@ func (s *session) settle(p *peer, result outcome) (wait time.Duration, done bool
 		logger.Info("A peer is alive again", "peer", p.name, "address", at)
 	case after.Refused:
 		logger.Info("A peer is held dead", "peer", p.name, "address", at, "reason", "its node lives and refuses connections: the speaker ended")
+	case after.Alone:
+		logger.Info("A peer is held dead", "peer", p.name, "address", at, "reason", "its node is silent, and so are most others")
 	default:
 		logger.Info("A peer is held dead", "peer", p.name, "address", at, "reason", "its node is silent")
 	}
@@ -185,16 +179,16 @@ func (p *peer) after(result outcome, now time.Duration) (State, time.Duration) {
 		if !p.fell {
 			p.doubted = now
 		}
-		state.Alive, state.Dead, state.Refused = true, 0, false
+		state.Alive, state.Dead, state.Refused, state.Alone = true, 0, false, false
 		return state, doubtEvery
 	}
 	if state.Alive {
-		state.Alive, state.Dead = false, now
+		state.Alive, state.Dead, state.Alone = false, now, result == unheard
 		p.fell = true
 	}
 	if result == refused {
 		p.silent = 0
-		state.Refused = true
+		state.Refused, state.Alone = true, false
 		return state, deadEvery
 	}
 	if p.silent++; p.silent >= silences {

@@ -22,6 +22,10 @@ func TestProbesChangeAState(t *testing.T) {
 		{"refusals in between", []outcome{refused, silent, silent, refused, silent, silent}, dead(1*time.Second, true)},
 		{"a machine that refused goes silent", []outcome{refused, silent, silent, silent}, dead(1*time.Second, false)},
 		{"and refuses again", []outcome{refused, silent, silent, silent, refused}, dead(1*time.Second, true)},
+		{"nobody else answers either", []outcome{unheard, silent}, State{Dead: 1 * time.Second, Alone: true}},
+		{"its machine says that it is not cut off", []outcome{unheard, refused}, dead(1*time.Second, true)},
+		{"nor is it if that is found out later", []outcome{silent, unheard}, dead(1*time.Second, false)},
+		{"an answer ends that, too", []outcome{unheard, answered}, State{Alive: true}},
 		{"a second verdict has its own time", []outcome{silent, answered, refused}, dead(3*time.Second, true)},
 	} {
 		p := &peer{state: State{Alive: true}}

@@ -19,7 +19,7 @@ const (
 	// that the time is over with answers still unread. Where processors are that scarce the peer may lack one, too: one that
 	// came later than lateAllowed begins again, but no more often than an effort allows.
 	wakeful     = 2 * listenEvery
-	lateAllowed = 100 * time.Millisecond
+	lateAllowed = 200 * time.Millisecond
 	// stormsAtOnce bounds thorough probes: if many peers are in doubt it is more likely this node that is in trouble.
 	stormsAtOnce = 3
 )
@@ -34,13 +34,13 @@ type effort struct {
 var (
 	// thorough is for a verdict. Where one question in three has no answer and the others take up to 400 ms (both ways 20 %
 	// loss and a delay of 0 to 200 ms), about one in 10^9 probes of a peer that lives fails.
-	thorough = effort{pings: 40, every: 3 * time.Millisecond, lasts: probeFor, lates: 2}
+	thorough = effort{pings: 40, every: 3 * time.Millisecond, lasts: probeFor, lates: 1}
 	// gentle goes first where the membership was wrong a moment ago: where a network or a processor is overloaded already, a
 	// storm of questions would be what keeps it so. It waits for as long as the slowest answer took lately: that a machine died
 	// is not to be found out much later for it.
 	gentle = effort{pings: 5, every: 25 * time.Millisecond, lasts: probeFor / patienceFor}
 	// single is for one that is held dead.
-	single = effort{pings: 1, every: listenEvery, lasts: probeFor, lates: 2}
+	single = effort{pings: 1, every: listenEvery, lasts: probeFor, lates: 1}
 )
 
 // outcome of a probe.
@@ -50,10 +50,12 @@ const (
 	answered outcome = iota
 	refused          // the peer's kernel says that nobody listens on the port
 	silent
+	unheard // silent, and so were most others
 )
 
 // probe asks a peer for a sign of life. What it says when the session ends is of no use.
 func (s *session) probe(name string, at netip.AddrPort, effort effort) outcome {
+	alone := func() bool { return false }
 	if effort == thorough {
 		select {
 		case s.storms <- struct{}{}:
@@ -61,13 +63,15 @@ func (s *session) probe(name string, at netip.AddrPort, effort effort) outcome {
 		case <-s.ctx.Done():
 			return silent
 		}
+		alone = sync.OnceValue(s.witnesses(name))
+		defer alone()
 	}
 	length, every := s.patience.stretch(effort.lasts), s.patience.stretch(effort.every)
 	ctx, cancel := context.WithCancel(s.ctx)
 	d := dials{to: at, results: make(chan error, effort.pings*(1+effort.lates))}
 	defer d.work.Wait()
 	defer cancel()
-	q := s.expect(name)
+	q := s.expect(name, at)
 	defer s.forget(q)
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
@@ -106,8 +110,11 @@ func (s *session) probe(name string, at netip.AddrPort, effort effort) outcome {
 	case <-q.answered:
 		return answered
 	default:
-		return silent
 	}
+	if alone() {
+		return unheard
+	}
+	return silent
 }
 
 // dials are attempts at connecting during a probe.

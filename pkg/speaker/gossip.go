@@ -25,7 +25,7 @@ func (s *Speaker) Heard() {
 	reach := map[string]election.Reach{}
 	for node, state := range s.config.Gossip.Peers() {
 		reach[node] = election.Reach{
-			Alive: state.Alive, Dead: election.Instant(state.Dead), Refused: state.Refused,
+			Alive: state.Alive, Dead: election.Instant(state.Dead), Refused: state.Refused, Alone: state.Alone,
 			HasAPI: state.HasAPI, Said: election.Instant(state.Said), Spared: state.Spared,
 		}
 	}
@@ -58,12 +58,12 @@ func gossipAddresses(nodes []*corev1.Node, self string) map[string]netip.Addr {
 	return out
 }
 
-// doubt asks a peer for a sign of life; nil without gossip.
-func (c Config) doubt() func(string) {
+// watch has the silence of peers noticed at once; nil without gossip.
+func (c Config) watch() func([]string) {
 	if c.Gossip == nil {
 		return nil
 	}
-	return c.Gossip.Doubt
+	return c.Gossip.Watch
 }
 
 // ask asks the peers whether the API server answers them; nil without gossip.
