@@ -53,9 +53,14 @@ func (s *sim) write(n *simNode, key string, owner Owner, expected int, answered 
 		return
 	}
 	n.busy[key] = true
+	started := s.clock(n)
 	s.after(s.delay(), func() {
+		if n.cut || s.apiOut { // refused: that is no conflict, whoever is there again when it comes back
+			n.busy[key], n.view.Failed = false, max(n.view.Failed, started)
+			return
+		}
 		current := s.store[key]
-		ok := current.version == expected && !n.cut && !s.apiOut
+		ok := current.version == expected
 		if ok {
 			next := stored{owner: owner, revoked: current.revoked, version: current.version + 1, written: s.clock(n)}
 			if owner.Epoch == "" {
