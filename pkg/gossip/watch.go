@@ -11,7 +11,7 @@ const (
 	// watchEvery is how often a watched peer is asked.
 	watchEvery = 100 * time.Millisecond
 	// watchFor is how long it may be silent, where answers are quick, until it is probed.
-	watchFor = 250 * time.Millisecond
+	watchFor = 200 * time.Millisecond
 	// watchWakeful is the most that counts of the time between two questions: see wakeful.
 	watchWakeful = 2 * watchEvery
 	// unansweredMost bounds how many questions of a watched peer are remembered.
@@ -94,6 +94,7 @@ func (s *session) askWatched(passed time.Duration) {
 		}
 		if p.watch.silence >= limit {
 			s.forgetWatched(p)
+			p.doubted = 0 // it was asked gently until now
 			s.begin(p)
 			continue
 		}
