@@ -156,6 +156,17 @@ func TestDecide(t *testing.T) {
 			},
 			want: outcome{Hold: "[10.0.0.1]", Revoke: "[b 20]"},
 		},
+		"by one that reached nobody then, when its heartbeat is late as well": {
+			change: func(v *View) { v.Reach = map[string]Reach{"b": {Dead: 99 * second, Alone: true}, "c": {Alive: true}} },
+			want:   outcome{Hold: "[10.0.0.1]"},
+		},
+		"which it is after LateAfter, whoever is reached by then": {
+			change: func(v *View) {
+				v.Reach = map[string]Reach{"b": {Dead: 99 * second, Alone: true}, "c": {Alive: true}}
+				v.Peers["b"] = stale(v.Peers["b"], 98*second)
+			},
+			want: outcome{Hold: "[10.0.0.1]", Revoke: "[b 20]"},
+		},
 		"a verdict says nothing of an incarnation that began later": {
 			change: func(v *View) {
 				peer := v.Peers["b"]
