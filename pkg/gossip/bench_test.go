@@ -16,7 +16,8 @@ import (
 // repetitions of a fault in one benchmark.
 const repetitions = 25
 
-// BenchmarkKernelDetection measures the time from a fault until the first and the last of the others hold the member dead. Ask
+// BenchmarkKernelDetection measures the time from a fault until the first and the last of the others hold the member dead, which is
+// one that three others watch. Ask
 // for one iteration: it repeats the fault by itself.
 func BenchmarkKernelDetection(b *testing.B) {
 	netnstest.Require(b)
@@ -34,7 +35,7 @@ func BenchmarkKernelDetection(b *testing.B) {
 				for b.Loop() {
 					var first, last []time.Duration
 					for i := range repetitions {
-						victim := members[i%size]
+						victim := members[i%watchedMembers]
 						time.Sleep(time.Second + time.Duration(i)*37*time.Millisecond) // at rest, and at any phase of a probe
 						since := boot()
 						play.kill(victim)

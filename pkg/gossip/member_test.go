@@ -103,6 +103,9 @@ type process struct {
 	verdicts int // how often a peer was seen dead
 }
 
+// watchedMembers is how many members of a LAN, the first of them, are watched.
+const watchedMembers = 3
+
 // lan makes members on a LAN that know each other's addresses: "10.0.0.%d/24", "fd00::%d/64".
 func lan(t testing.TB, members int, format string) []*process {
 	t.Helper()
@@ -115,10 +118,13 @@ func lan(t testing.TB, members int, format string) []*process {
 		out[i] = &process{t: t, space: l.Host(address.String()), own: settings{Node: name, Nodes: nodes}, log: &lines{}}
 		out[i].space.Do(func() error { return netnstest.Sysctl("net/ipv6/conf/eth0/keep_addr_on_down", "1") })
 	}
-	for i, p := range out { // as every owner is, by three of them
+	for i, watched := range out[:watchedMembers] { // as owners of VIPs are, each by three others
 		for ahead := 1; ahead <= min(3, members-1); ahead++ {
-			p.own.Watch = append(p.own.Watch, out[(i+ahead)%members].own.Node)
+			by := out[(i+ahead)%members]
+			by.own.Watch = append(by.own.Watch, watched.own.Node)
 		}
+	}
+	for _, p := range out {
 		p.start()
 	}
 	together(t, out)

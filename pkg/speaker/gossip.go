@@ -2,13 +2,32 @@ package speaker
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
+	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/fairlead/fairlead/pkg/election"
 	"github.com/fairlead/fairlead/pkg/kube"
 )
+
+// gossip takes part until the function that it returns is called, which is after this speaker has parted: whoever found before that
+// nobody listens any more would take its VIPs.
+func (s *Speaker) gossip(ctx context.Context, failed chan<- error) (end func()) {
+	if s.config.Gossip == nil {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	s.Heard()
+	var work sync.WaitGroup
+	work.Go(func() {
+		if err := s.config.Gossip.Run(ctx); err != nil && ctx.Err() == nil {
+			failed <- fmt.Errorf("gossip with peers: %w", err)
+		}
+	})
+	return func() { cancel(); work.Wait() }
+}
 
 // Address is the one by which this node's speaker gossips: the first of its Node object. It is invalid until that is known.
 func (s *Speaker) Address() netip.Addr {

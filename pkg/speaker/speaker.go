@@ -162,14 +162,7 @@ func (s *Speaker) Run(ctx context.Context) error {
 			failed <- fmt.Errorf("take part in the election: %w", err)
 		}
 	})
-	if s.config.Gossip != nil {
-		s.Heard()
-		work.Go(func() {
-			if err := s.config.Gossip.Run(working); err != nil && working.Err() == nil {
-				failed <- fmt.Errorf("gossip with peers: %w", err)
-			}
-		})
-	}
+	defer s.gossip(ctx, failed)()
 	work.Go(func() { s.config.WatchInterfaces(working, s.changedInterfaces) })
 	work.Go(func() { s.config.Kernel.Announcer.Run(working) })
 	work.Go(func() { s.fence(working) })
