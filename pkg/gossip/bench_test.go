@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,6 +31,9 @@ func BenchmarkKernelDetection(b *testing.B) {
 			"silent": {func(p *process) { p.link(false) }, func(p *process) { p.link(true) }, quiet},
 		} {
 			b.Run(fmt.Sprintf("%s/members=%d", fault, size), func(b *testing.B) {
+				if size > 3 && runtime.NumCPU() == 1 {
+					b.Skip("twenty members that start at once leave one processor no time to hear any of them")
+				}
 				members := lan(b, size, networks["IPv4"])
 				time.Sleep(2*lately + time.Second) // until they know how slow answers are
 				for b.Loop() {
