@@ -46,6 +46,15 @@ type question struct {
 	answered chan struct{}
 }
 
+func (q *question) isAnswered() bool {
+	select {
+	case <-q.answered:
+		return true
+	default:
+		return false
+	}
+}
+
 // expect makes a question.
 func (s *session) expect(peer string, at netip.AddrPort) *question {
 	s.mu.Lock()

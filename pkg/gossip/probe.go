@@ -106,12 +106,10 @@ func (s *session) probe(name string, at netip.AddrPort, effort effort) outcome {
 		}
 		looked = now
 	}
-	select {
-	case <-q.answered:
+	switch {
+	case q.isAnswered():
 		return answered
-	default:
-	}
-	if alone() {
+	case alone():
 		return unheard
 	}
 	return silent

@@ -15,9 +15,7 @@ func (s *session) witnesses(probed string) (alone func() bool) {
 	questions := s.askable(probed)
 	ask := func() (silent int) {
 		for _, q := range questions {
-			select {
-			case <-q.answered:
-			default:
+			if !q.isAnswered() {
 				silent++
 				s.send(q.peer, q.at, message{Kind: kindPing, Nonce: q.nonce})
 			}
@@ -42,9 +40,7 @@ func (s *session) witnesses(probed string) (alone func() bool) {
 		<-done
 		silent := 0
 		for _, q := range questions {
-			select {
-			case <-q.answered:
-			default:
+			if !q.isAnswered() {
 				silent++
 			}
 			s.forget(q)
