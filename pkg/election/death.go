@@ -102,9 +102,9 @@ func (d *decider) expiry(peer Peer) Instant {
 // death is when a peer counts as dead, by its heartbeat or because it answers nobody, and why.
 //
 // The second counts at once for a speaker that reaches more than half of all, and did when it found that out. Any other may be the
-// one that is cut off, and waits until the heartbeat of an owner is late as well. It counts for the incarnation that it was found of: one that began a
-// new epoch since then reaches the API server, and gets what nobody else can have. Of one that said that it restarts, it
-// counts only once its machine does not answer either.
+// one that is cut off, and waits until the heartbeat of an owner is late as well. It counts for the incarnation that it was found
+// of: one that began a new epoch since then reaches the API server, and gets what nobody else can have. Of one that said that it
+// restarts, it counts only once its machine does not answer either.
 func (d *decider) death(peer Peer) (Instant, string) {
 	expiry := d.expiry(peer)
 	silent := fmt.Sprintf("the heartbeat of node %s did not change for %v", peer.Node, expiry.Sub(max(peer.VersionSeen, d.view.Resumed)).Round(time.Second))

@@ -29,7 +29,7 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		}, []string{"reason"}),
 		doubts: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "fairlead_speaker_gossip_doubts_total",
-			Help: "Probes in which a peer answered that the membership held dead: the network loses or delays packets.",
+			Help: "Probes that a peer answered although the membership held it dead or the watch had found it silent: the network loses or delays packets.",
 		}),
 	}
 	for _, state := range []string{labelAlive, labelRefused, labelSilent} {
