@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/fairlead/fairlead/e2e/cluster"
 	"github.com/fairlead/fairlead/e2e/lab/control"
 	"github.com/fairlead/fairlead/e2e/lab/machine"
@@ -49,6 +51,31 @@ func TestCommandEnvironment(t *testing.T) {
 	}
 	if !slices.Equal(env, want) {
 		t.Errorf("got %q, want %q", env, want)
+	}
+}
+
+func TestGuestsOfTwoRunsDoNotShareAProcessor(t *testing.T) {
+	registry := t.TempDir()
+	var usable unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &usable); err != nil {
+		t.Fatal(err)
+	}
+	taken := map[int]bool{}
+	for run := range usable.Count() + 1 {
+		processors, lock, err := takeProcessor(registry)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if none := run == usable.Count() || usable.Count() == 1; none != (processors == nil) {
+			t.Fatalf("run %d of %d processors got %v", run, usable.Count(), processors)
+		}
+		for _, processor := range processors {
+			if taken[processor] || !usable.IsSet(processor) {
+				t.Errorf("run %d got processor %d, taken: %v", run, processor, taken)
+			}
+			taken[processor] = true
+		}
+		defer func() { _ = lock.Close() }()
 	}
 }
 

@@ -133,7 +133,12 @@ func startGuest(m *machine.Machine, dir *runDir, kernel, memory string, families
 	if err != nil {
 		return nil, fmt.Errorf("make log: %w", err)
 	}
+	processors, lock, err := takeProcessor(registry)
+	if err != nil {
+		return nil, err
+	}
+	dir.taken = lock
 	return guest.Boot(m, topology.ControlPlane, guest.Config{
-		Kernel: kernel, Memory: memory, Lab: dir.lab(), Dir: dir.state(), Families: families, Console: console,
+		Kernel: kernel, Memory: memory, Lab: dir.lab(), Dir: dir.state(), Processors: processors, Families: families, Console: console,
 	})
 }

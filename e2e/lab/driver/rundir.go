@@ -22,6 +22,8 @@ type runDir struct {
 	id   string
 	path string
 	lock *os.File
+	// taken is the lock of the processor that its guest runs on.
+	taken *os.File
 	// part is the subdirectory of a cluster's own logs and state; empty for the first cluster.
 	part string
 }
@@ -84,6 +86,9 @@ func (r *runDir) inner(part string) (*runDir, error) {
 // close removes the run's namespaces, with all that runs in them, and its files except, if asked, its logs.
 func (r *runDir) close(keepLogs bool) error {
 	err := removeRun(r.id, r.path, keepLogs)
+	if r.taken != nil {
+		err = errors.Join(err, r.taken.Close())
+	}
 	return errors.Join(err, r.lock.Close())
 }
 

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/fairlead/fairlead/e2e/lab/wire"
 )
 
@@ -68,7 +70,7 @@ func (m *Machine) start(command Command, stdio wire.Stdio, attr *syscall.SysProc
 				return fmt.Errorf("make directory: %w", err)
 			}
 		}
-		return cmd.Start()
+		return startOn(command.Processors, cmd)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("run %s on host %s: %w", command.Argv[0], command.Host, err)
@@ -86,6 +88,25 @@ func (m *Machine) start(command Command, stdio wire.Stdio, attr *syscall.SysProc
 	}
 	go p.wait()
 	return p, nil
+}
+
+// startOn starts a command on some processors: it inherits them from the thread that starts it, which is the calling one.
+func startOn(processors []int, cmd *exec.Cmd) error {
+	if len(processors) == 0 {
+		return cmd.Start()
+	}
+	var before, own unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &before); err != nil {
+		return fmt.Errorf("read its processors: %w", err)
+	}
+	for _, processor := range processors {
+		own.Set(processor)
+	}
+	if err := unix.SchedSetaffinity(0, &own); err != nil {
+		return fmt.Errorf("choose processors %v: %w", processors, err)
+	}
+	err := cmd.Start()
+	return errors.Join(err, unix.SchedSetaffinity(0, &before))
 }
 
 // hurry raises the priority of a process, and of its session where the kernel shares time between sessions (sched(7),

@@ -76,4 +76,6 @@ type Command struct {
 	Mkdir []string `json:"mkdir,omitempty"`
 	// Urgent puts it before what else the machine does (a build, say), which would show in every time measured.
 	Urgent bool `json:"urgent,omitempty"`
+	// Processors are those it and its children run on, by number; nil: all.
+	Processors []int `json:"processors,omitempty"`
 }
