@@ -156,7 +156,9 @@ func (s *session) answer(m message) {
 	delete(s.expected, m.Nonce)
 	close(q.answered)
 	if m.Kind == kindPong {
-		s.patience.observe(s.config.Clock() - q.sent)
+		if p.state.Alive { // else how long it was away: what waited for its link-layer address is sent when it is back
+			s.patience.observe(s.config.Clock() - q.sent)
+		}
 		s.heard(p, q)
 	}
 	changed := m.Kind != kindPong && q.sent > p.state.Said

@@ -19,7 +19,7 @@ const (
 	unknown = 200 * time.Millisecond
 )
 
-// patience knows how slow answers are: because of the network, or because peers or this process lack a processor.
+// patience knows how slow answers of peers that live are: because of the network, or because they or this process lack a processor.
 type patience struct {
 	clock func() time.Duration
 

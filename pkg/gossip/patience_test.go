@@ -1,6 +1,7 @@
 package gossip
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 )
@@ -29,6 +30,32 @@ func TestProbesLastAsLongAsAnswersAreSlow(t *testing.T) {
 		p.observe(step.took)
 		if got := p.length(); got != step.want {
 			t.Errorf("%s: a probe lasts %s, want %s", step.name, got, step.want)
+		}
+	}
+}
+
+func TestAPeerThatComesBackDoesNotTellHowSlowAnswersAre(t *testing.T) {
+	const ms = time.Millisecond
+	for _, test := range []struct {
+		name  string
+		alive bool
+		want  time.Duration
+	}{
+		{"of one that is held dead", false, 300 * ms},
+		{"of one that lives", true, 800 * ms},
+	} {
+		now := time.Hour
+		clock := func() time.Duration { return now }
+		s := &session{
+			Gossip:   &Gossip{config: Config{Clock: clock}, peers: map[string]*peer{"n2": {name: "n2", state: State{Alive: test.alive}}}},
+			expected: map[uint64]*question{}, patience: newPatience(clock),
+		}
+		now += time.Minute
+		q := s.expect("n2", netip.AddrPort{})
+		now += 400 * ms
+		s.answer(message{Kind: kindPong, From: "n2", Nonce: q.nonce})
+		if got := s.patience.length(); got != test.want {
+			t.Errorf("after a late answer %s a probe lasts %s, want %s", test.name, got, test.want)
 		}
 	}
 }
