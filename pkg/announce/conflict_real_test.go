@@ -172,7 +172,7 @@ func TestKernelWhoAnnouncesAnswersProbes(t *testing.T) {
 	seen := &sightings{}
 	announcer(t, holder, Config{Seen: seen.add}).Set([]model.Binding{vip4})
 	a := announcer(t, host, Config{})
-	netnstest.Eventually(t, "an answer to an ARP probe", 30*time.Second, func() bool {
+	netnstest.Eventually(t, "an answer to an ARP probe", 5*time.Second, func() bool {
 		found, err := a.Probe(t.Context(), []model.Binding{vip4})
 		if err != nil {
 			t.Fatal(err)
@@ -223,13 +223,13 @@ func TestKernelAnotherHostThatAnnouncesIsSeenAndAnsweredOnceInTenSeconds(t *test
 	t.Cleanup(foreign.close)
 	say()
 	mac := macOf(other).String()
-	netnstest.Eventually(t, "the sightings", 30*time.Second, func() bool {
+	netnstest.Eventually(t, "the sightings", 5*time.Second, func() bool {
 		return seen.has("10.0.0.100", mac, false) && seen.has("fd00::100", mac, false)
 	})
 	defences := func() (int, int) {
 		return (len(arps.announced(vip4.Addr)) - before4) / 2, len(ndps.announced(vip6.Addr)) - before6
 	}
-	netnstest.Eventually(t, "the defence", 30*time.Second, func() bool { v4, v6 := defences(); return v4 == 1 && v6 == 1 })
+	netnstest.Eventually(t, "the defence", 5*time.Second, func() bool { v4, v6 := defences(); return v4 == 1 && v6 == 1 })
 	until := time.Now().Add(defendInterval - 2*time.Second)
 	for time.Now().Before(until) {
 		say()
@@ -253,7 +253,7 @@ func TestKernelDuplicateAddressDetectionOfAnotherHostIsSeenAndFails(t *testing.T
 	ndps := listen(t, other, unix.ETH_P_IPV6, ndpFilter)
 	seen := &sightings{}
 	announcer(t, host, Config{Seen: seen.add}).Set([]model.Binding{vip6})
-	netnstest.Eventually(t, "the announcement", 30*time.Second, func() bool { return len(ndps.announced(vip6.Addr)) > 0 })
+	netnstest.Eventually(t, "the announcement", 5*time.Second, func() bool { return len(ndps.announced(vip6.Addr)) > 0 })
 	other.Do(func() error { return netnstest.Detect("eth0", "fd00::100/128") })
 	netnstest.Eventually(t, "the sighting", 10*time.Second, func() bool {
 		return seen.has("fd00::100", macOf(other).String(), true)
@@ -301,7 +301,7 @@ func TestKernelFirstAnnouncement(t *testing.T) {
 		before4, before6 := len(arps.announced(vip4.Addr)), len(ndps.announced(vip6.Addr))
 		start := time.Now()
 		a.Set([]model.Binding{vip4, vip6})
-		netnstest.Eventually(t, "the first announcement", 30*time.Second, func() bool {
+		netnstest.Eventually(t, "the first announcement", 5*time.Second, func() bool {
 			return len(arps.announced(vip4.Addr)) > before4 && len(ndps.announced(vip6.Addr)) > before6
 		})
 		cancel()

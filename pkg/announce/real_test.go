@@ -52,7 +52,7 @@ func always(netip.Addr) bool { return true }
 func TestKernelNeighbourLearnsWhoHasTheVIP(t *testing.T) {
 	neighbour, host, a := pair(t, Config{Allowed: always, OnError: func(b model.Binding, err error) { t.Errorf("%v: %v", b, err) }})
 	a.Set([]model.Binding{vip4, vip6})
-	netnstest.Eventually(t, "the neighbour's change of mind", 30*time.Second, knows(neighbour, macOf(host)))
+	netnstest.Eventually(t, "the neighbour's change of mind", time.Second, knows(neighbour, macOf(host)))
 }
 
 func TestKernelNothingIsSentWithoutTheRight(t *testing.T) {
@@ -64,7 +64,7 @@ func TestKernelNothingIsSentWithoutTheRight(t *testing.T) {
 		t.Error("the neighbour heard of a VIP that must not be announced")
 	}
 	allowed.Store(true)
-	netnstest.Eventually(t, "the neighbour's change of mind", 30*time.Second, knows(neighbour, macOf(host)))
+	netnstest.Eventually(t, "the neighbour's change of mind", 2*time.Second, knows(neighbour, macOf(host)))
 }
 
 func TestKernelInterfaceThatComesBackWithAnotherMACIsAnnouncedAnew(t *testing.T) {
@@ -76,9 +76,9 @@ func TestKernelInterfaceThatComesBackWithAnotherMACIsAnnouncedAnew(t *testing.T)
 		reports[b] = append(reports[b], err)
 	}})
 	a.Set([]model.Binding{vip4, vip6})
-	netnstest.Eventually(t, "the first announcement", 30*time.Second, knows(neighbour, macOf(host)))
+	netnstest.Eventually(t, "the first announcement", 5*time.Second, knows(neighbour, macOf(host)))
 	host.Do(func() error { return netnstest.Link("eth0", false) })
-	netnstest.Eventually(t, "the report that the link is down", 30*time.Second, func() bool {
+	netnstest.Eventually(t, "the report that the link is down", 3*time.Second, func() bool {
 		mu.Lock()
 		defer mu.Unlock()
 		return len(reports[vip4]) == 1 && len(reports[vip6]) == 1
@@ -90,9 +90,9 @@ func TestKernelInterfaceThatComesBackWithAnotherMACIsAnnouncedAnew(t *testing.T)
 		}
 		return netnstest.Link("eth0", true)
 	})
-	netnstest.Eventually(t, "the neighbour's change of mind", 30*time.Second, knows(neighbour, other))
+	netnstest.Eventually(t, "the neighbour's change of mind", 5*time.Second, knows(neighbour, other))
 	// A neighbour knows as soon as it is told; the report comes after that.
-	netnstest.Eventually(t, "the reports that the link is up", 30*time.Second, func() bool {
+	netnstest.Eventually(t, "the reports that the link is up", 5*time.Second, func() bool {
 		mu.Lock()
 		defer mu.Unlock()
 		return len(reports[vip4]) > 1 && len(reports[vip6]) > 1
