@@ -2,6 +2,7 @@ package election
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -340,5 +341,43 @@ func TestAClaimThatAnotherWroteBeforeItsTurnCameIsLeftAlone(t *testing.T) {
 		if err != nil || after.ResourceVersion != written.ResourceVersion {
 			t.Errorf("the other's claim was written over: %v, %v", after, err)
 		}
+	}
+}
+
+// late keeps the answer to a write back until others did something, as a slow network does.
+type late struct {
+	coordinationclient.LeaseInterface
+	meanwhile func(written *coordinationv1.Lease)
+}
+
+func (l late) Update(ctx context.Context, lease *coordinationv1.Lease, options metav1.UpdateOptions) (*coordinationv1.Lease, error) {
+	written, err := l.LeaseInterface.Update(ctx, lease, options)
+	if err == nil {
+		l.meanwhile(written)
+	}
+	return written, err
+}
+
+func TestARenewalThatIsAnsweredAfterTheRevocationGivesNoRight(t *testing.T) {
+	e := New(Config{Node: "a", Namespace: namespace, Client: newAPI(), Timing: quick(), Clock: BootTime, Notify: func() {}})
+	if err := e.renew(t.Context()); err != nil || !e.view.Registered {
+		t.Fatalf("registered %v, error %v", e.view.Registered, err)
+	}
+	epoch, leases := e.view.Self.Epoch, e.leases
+	e.leases = late{LeaseInterface: leases, meanwhile: func(written *coordinationv1.Lease) {
+		lease := written.DeepCopy()
+		revoke(lease, "b", "a test")
+		revoked, err := leases.Update(t.Context(), lease, metav1.UpdateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		e.observe(revoked) // as the watch does
+	}}
+	if err := e.renew(t.Context()); !errors.Is(err, errLost) || e.view.Registered {
+		t.Errorf("after the revocation: registered %v, error %v", e.view.Registered, err)
+	}
+	e.leases = leases
+	if err := e.renew(t.Context()); err != nil || !e.view.Registered || e.view.Self.Epoch == epoch {
+		t.Errorf("after that: registered %v as %v, error %v; want another epoch than %s", e.view.Registered, e.view.Self, err, epoch)
 	}
 }

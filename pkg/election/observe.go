@@ -1,10 +1,11 @@
 package election
 
 import (
+	"strings"
+
 	coordinationv1 "k8s.io/api/coordination/v1"
 	"k8s.io/client-go/tools/cache"
-
-	"strings"
+	"k8s.io/klog/v2"
 )
 
 // observe takes in a Lease that a watch or a write of this speaker brought. Older versions than known are passed over: a
@@ -51,6 +52,12 @@ func (e *Elector) observeOwn(lease *coordinationv1.Lease) {
 
 // deregister gives up the epoch: rights end at once, and the next renewal begins a new one. The lock is held.
 func (e *Elector) deregister() {
+	cause := map[string]string{}
+	if e.own != nil {
+		cause = e.own.Annotations
+	}
+	klog.Background().Info("Its epoch was revoked: it lets all its VIPs go, and begins another", "node", e.config.Node,
+		"epoch", e.view.Self.Epoch, "vips", len(e.status.Hold), "by", cause[annotationRevokedBy], "reason", cause[AnnotationReason])
 	e.view.Registered = false
 	e.view.Self.Epoch = ""
 	e.view.Attempted = 0

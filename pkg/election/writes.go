@@ -10,6 +10,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/klog/v2"
 )
 
 // errLost says that another speaker's write came first: the watch brings what it wrote.
@@ -51,12 +52,17 @@ func (e *Elector) renew(ctx context.Context) error {
 		return fmt.Errorf("renew heartbeat: %w", err)
 	}
 	e.mu.Lock()
-	e.objects[written.Name], e.own = written, written
-	e.view.Self, e.view.Registered = self, true
+	defer e.mu.Unlock()
 	e.answered(started)
+	if known := e.objects[written.Name]; known == nil || version(known.ResourceVersion) < version(written.ResourceVersion) {
+		e.objects[written.Name], e.own = written, written
+	}
+	if parseOwner(e.own.Spec.HolderIdentity) != self {
+		return errLost // it was revoked since, and the watch was faster than this answer
+	}
+	e.view.Self, e.view.Registered = self, true
 	e.view.Renewed = started
 	clear(e.view.Contested)
-	e.mu.Unlock()
 	return nil
 }
 
@@ -116,6 +122,10 @@ func (e *Elector) revoke(ctx context.Context, revocation Revocation) error {
 	lease := seen.DeepCopy()
 	revoke(lease, e.config.Node, revocation.Reason)
 	err := e.wrote(e.leases.Update(ctx, lease, metav1.UpdateOptions{}))
+	if err == nil {
+		klog.FromContext(ctx).Info("Revoked the epoch of another speaker: its VIPs are free", "peer", revocation.Node,
+			"epoch", revocation.Epoch, "reason", revocation.Reason)
+	}
 	if errors.Is(err, errLost) {
 		// It lives: the watch lags, as it does for up to half a minute after the API server was away.
 		if found, err := e.leases.Get(ctx, lease.Name, metav1.GetOptions{}); err == nil {
@@ -147,6 +157,9 @@ func (e *Elector) claim(ctx context.Context, move Move, seen *coordinationv1.Lea
 		err = e.wrote(e.leases.Create(ctx, lease, metav1.CreateOptions{}))
 	} else {
 		err = e.wrote(e.leases.Update(ctx, lease, metav1.UpdateOptions{}))
+	}
+	if err == nil {
+		klog.FromContext(ctx).V(4).Info("Wrote a claim", "vip", move.VIP, "for", move.To.Node, "reason", move.Reason)
 	}
 	if err == nil && move.To.Node == e.config.Node {
 		e.mu.Lock()
