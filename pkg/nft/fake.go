@@ -65,6 +65,14 @@ func (f *Fake) Intact() (bool, error) {
 	return f.exists || !f.synced, nil
 }
 
+// Verify is that of Table.
+func (f *Fake) Verify(_ context.Context, want State) (bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	wanted, err := elementsOf(want)
+	return !f.synced || f.exists && slices.Equal(f.have, wanted), err
+}
+
 // Owned is that of Table.
 func (f *Fake) Owned(context.Context) ([]netip.Addr, error) {
 	f.mu.Lock()

@@ -15,6 +15,7 @@ import (
 // mark is what tells, at the cost of a message, that nobody touched the table.
 type mark struct {
 	generation uint32 // of all nftables of the namespace: every transaction of anybody adds one
+	whole      uint32 // the generation in which the elements were known to be as wanted, too; 0: none
 	shape      []counted
 }
 
@@ -68,20 +69,81 @@ func (g *guard) intact() (bool, error) {
 	return true, nil
 }
 
+// verify reports whether all of the table is as wanted: reading it tells, unless nobody touched any rule of the namespace since
+// that was last known. True before the first Sync. It does not hold mu while it reads, which takes long: what it finds while
+// another method changes the table counts for nothing.
+func (g *guard) verify(read func() (asWanted bool, err error)) (bool, error) {
+	g.mu.Lock()
+	left := g.left
+	if left == nil {
+		g.mu.Unlock()
+		return true, nil
+	}
+	before, err := g.marks.generation()
+	known := left.whole == before
+	g.mu.Unlock()
+	if known || err != nil {
+		return true, err
+	}
+	asWanted, err := read()
+	if err != nil || !asWanted {
+		return false, err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if after, err := g.marks.generation(); err == nil && after == before && g.left == left {
+		left.whole = before
+	}
+	return true, nil
+}
+
 // change makes a change of our own, which may count in a chain too: elements of maps name chains. What others did before stays
 // to be noticed.
-func (g *guard) change(run func() error) error {
+func (g *guard) change(run func() (changed bool, err error)) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	ours, err := g.intact()
 	ours = ours && err == nil && g.left != nil
-	if err := run(); err != nil {
+	whole := ours && g.left.whole == g.left.generation
+	before := g.left
+	changed, err := run()
+	if err != nil {
 		return err
 	}
 	if ours {
 		g.note()
 	}
+	if whole {
+		g.alone(before.generation, changed)
+	}
 	return nil
+}
+
+// alone notes that the elements are as wanted if nobody else made a transaction since a generation in which they were, or in
+// which they were read. The caller holds mu.
+func (g *guard) alone(before uint32, changed bool) {
+	if changed {
+		before++
+	}
+	if g.left != nil && g.left.generation == before {
+		g.left.whole = before
+	}
+}
+
+// sync reads the table, has it changed and notes what it looks like then.
+func (g *guard) sync(run func() (changed bool, err error)) (changed bool, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.left = nil
+	before, unknown := g.marks.generation()
+	if changed, err = run(); err != nil {
+		return changed, err
+	}
+	g.note()
+	if unknown == nil {
+		g.alone(before, changed)
+	}
+	return changed, nil
 }
 
 // note remembers what the table looks like now that it is as wanted. Failing that, Intact says nothing. The caller holds mu.

@@ -3,6 +3,8 @@ package nft
 import (
 	"errors"
 	"testing"
+
+	"github.com/fairlead/fairlead/pkg/host/netnstest"
 )
 
 // fakeMarks is a kernel whose rules anybody may change.
@@ -97,5 +99,74 @@ func TestKernelIntactNoticesATableOfTheSameLook(t *testing.T) {
 	}
 	if intact, err := table.Intact(); intact || err != nil {
 		t.Errorf("intact %v, error %v, with chains %v before", intact, err, before)
+	}
+}
+
+func TestKernelVerifyReadsOnlyWhatOthersMayHaveTouched(t *testing.T) {
+	table, count := realTable(t)
+	verify := func(when string, state State, want, reads bool) {
+		t.Helper()
+		count.reads = 0
+		if got, err := table.Verify(t.Context(), state); got != want || err != nil {
+			t.Errorf("%s: as wanted %v, error %v; want %v", when, got, err, want)
+		}
+		if (count.reads > 0) != reads {
+			t.Errorf("%s: the table was read %d times", when, count.reads)
+		}
+	}
+	verify("before the first Sync", example, true, false)
+	synced(t, table, example)
+	verify("after it", example, true, false)
+	less := example
+	less.Frontends = less.Frontends[:2]
+	if err := table.Apply(t.Context(), example, less); err != nil {
+		t.Fatal(err)
+	}
+	verify("after an Apply", less, true, false)
+	nft(t, "add", "table", "ip", "foreign")
+	verify("after somebody added a table", less, true, true)
+	verify("once more", less, true, false)
+	nft(t, "add", "table", "ip", "other")
+	if err := table.Apply(t.Context(), less, example); err != nil {
+		t.Fatal(err)
+	}
+	verify("after somebody, and then an Apply", example, true, true)
+	nft(t, "delete", "element", "inet", tableName, "vips4", "{ 10.0.0.100 }")
+	verify("without an element", example, false, true)
+	if intact, err := table.Intact(); !intact || err != nil {
+		t.Errorf("Intact, which sees no elements, says %v, error %v", intact, err)
+	}
+	if !synced(t, table, example) {
+		t.Error("Sync did not put the element back")
+	}
+	nft(t, "add", "element", "inet", tableName, "services4", "{ 10.0.0.100 . tcp . 22 }")
+	verify("with an element too many", example, false, true)
+	nft(t, "delete", "table", "inet", tableName)
+	verify("without the table", example, false, true)
+}
+
+func TestKernelVerifyOfTheOutside(t *testing.T) {
+	netnstest.Enter(t)
+	o, err := NewOutside(outsideConfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := addrs("10.0.0.1", "fd00::1")
+	if _, err := o.Sync(t.Context(), want); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		command []string
+		want    bool
+	}{
+		{[]string{"add", "table", "ip", "foreign"}, true},
+		{[]string{"delete", "element", "inet", outsideName, "vips4", "{ 10.0.0.1 }"}, false},
+		{[]string{"add", "element", "inet", outsideName, "vips4", "{ 10.0.0.1 }"}, true},
+		{[]string{"flush", "chain", "inet", outsideName, "output"}, false},
+	} {
+		nft(t, test.command...)
+		if got, err := o.Verify(t.Context(), want); got != test.want || err != nil {
+			t.Errorf("after nft %v: as wanted %v, error %v; want %v", test.command, got, err, test.want)
+		}
 	}
 }

@@ -51,7 +51,7 @@ type State struct {
 }
 
 // Table is the table of a network namespace. Its methods run the program nft (1.0.1 or later) and must be called in the
-// thread of that namespace. One goroutine may use it at a time, but for Intact.
+// thread of that namespace. One goroutine may use it at a time, but for Intact and Verify.
 type Table struct {
 	nft knftables.Interface
 	guard
@@ -101,23 +101,34 @@ func (t *Table) Sync(ctx context.Context, want State) (changed bool, err error) 
 	if err != nil {
 		return false, err
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.left = nil
-	have, intact, err := t.read(ctx)
-	if err != nil {
-		return false, fmt.Errorf("read nftables table inet %s: %w", tableName, err)
-	}
-	tx := t.nft.NewTransaction()
-	if !intact {
-		rebuild(tx)
-		have = nil
-	}
-	change(tx, have, wanted)
-	if changed, err = t.run(ctx, tx); err == nil {
-		t.note()
-	}
-	return changed, err
+	return t.sync(func() (bool, error) {
+		have, intact, err := t.read(ctx)
+		if err != nil {
+			return false, err
+		}
+		tx := t.nft.NewTransaction()
+		if !intact {
+			rebuild(tx)
+			have = nil
+		}
+		change(tx, have, wanted)
+		return t.run(ctx, tx)
+	})
+}
+
+// Verify reports whether the table says what want says, as Sync or Apply left it. It reads the table only if somebody else
+// changed a rule of the namespace meanwhile. It may be called beside the other methods, but what it says while Sync or Apply
+// works counts for nothing.
+func (t *Table) Verify(ctx context.Context, want State) (bool, error) {
+	return t.verify(func() (bool, error) {
+		wanted, err := elementsOf(want)
+		if err != nil {
+			return false, err
+		}
+		have, intact, err := t.read(ctx)
+		slices.SortFunc(have, element.compare)
+		return intact && slices.Equal(have, wanted), err
+	})
 }
 
 // Apply changes the table from one state to another, whose lists are in one order and hold nothing twice, in one transaction
@@ -129,7 +140,7 @@ func (t *Table) Apply(ctx context.Context, from, to State) error {
 	}
 	tx := t.nft.NewTransaction()
 	change(tx, old, wanted)
-	return t.change(func() error { _, err := t.run(ctx, tx); return err })
+	return t.change(func() (bool, error) { return t.run(ctx, tx) })
 }
 
 // Delete removes the table. One that is gone is no error.
@@ -159,6 +170,13 @@ func (t *Table) run(ctx context.Context, tx *knftables.Transaction) (changed boo
 // read returns the elements of all sets, and whether the sets and rules are those of the layout. An element that is not
 // one of ours to read, such as a range, makes the table not intact.
 func (t *Table) read(ctx context.Context) (elements []element, intact bool, err error) {
+	if elements, intact, err = t.readAll(ctx); err != nil {
+		err = fmt.Errorf("read nftables table inet %s: %w", tableName, err)
+	}
+	return elements, intact, err
+}
+
+func (t *Table) readAll(ctx context.Context) (elements []element, intact bool, err error) {
 	rules, err := t.nft.ListRules(ctx, "")
 	if knftables.IsNotFound(err) {
 		return nil, false, nil

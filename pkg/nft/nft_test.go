@@ -23,6 +23,7 @@ var _ = []interface {
 	Apply(ctx context.Context, from, to State) error
 	Delete(context.Context) error
 	Intact() (bool, error)
+	Verify(context.Context, State) (bool, error)
 }{(*Table)(nil), (*Fake)(nil)}
 
 var compareAddrs = cmp.Options{cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}), cmpopts.EquateEmpty()}
@@ -69,10 +70,15 @@ func translation(vip, backend string, proto model.Protocol, source model.Source)
 	return model.Translation{VIP: netip.MustParseAddr(vip), Backend: netip.MustParseAddrPort(backend), Proto: proto, Source: source}
 }
 
-// counting counts the transactions that are run.
+// counting counts the transactions that are run, and how often the table was read.
 type counting struct {
 	knftables.Interface
-	runs int
+	runs, reads int
+}
+
+func (c *counting) ListRules(ctx context.Context, chain string) ([]*knftables.Rule, error) {
+	c.reads++
+	return c.Interface.ListRules(ctx, chain)
 }
 
 func (c *counting) Run(ctx context.Context, tx *knftables.Transaction) error {

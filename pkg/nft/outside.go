@@ -171,21 +171,27 @@ func (o *Outside) Owned(ctx context.Context) ([]netip.Addr, error) {
 // Sync reads the table, makes its record what is wanted, which is sorted, in one transaction, and says whether it had to. A
 // table whose rules are not as they should be is replaced; IPv6 VIPs are then answered again from the next datagram on.
 func (o *Outside) Sync(ctx context.Context, want []netip.Addr) (changed bool, err error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.left = nil
-	if changed, err = o.sync(ctx, want); err == nil {
-		o.note()
-	}
-	return changed, err
+	return o.sync(func() (bool, error) { return o.bring(ctx, want) })
 }
 
-func (o *Outside) sync(ctx context.Context, want []netip.Addr) (changed bool, err error) {
+// Verify is that of Table, with the record that Sync wrote.
+func (o *Outside) Verify(ctx context.Context, want []netip.Addr) (bool, error) {
+	return o.verify(func() (bool, error) {
+		intact, err := o.asRuled(ctx)
+		if err != nil || !intact {
+			return false, err
+		}
+		have, err := o.Owned(ctx)
+		return slices.Equal(have, want), err
+	})
+}
+
+func (o *Outside) bring(ctx context.Context, want []netip.Addr) (changed bool, err error) {
 	have, err := o.Owned(ctx)
 	if err != nil {
 		return false, err
 	}
-	intact, err := o.intact(ctx)
+	intact, err := o.asRuled(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -222,7 +228,8 @@ func each(addr netip.Addr, f func(*knftables.Element)) {
 	}
 }
 
-func (o *Outside) intact(ctx context.Context) (bool, error) {
+// asRuled reports whether the rules are those of the layout.
+func (o *Outside) asRuled(ctx context.Context) (bool, error) {
 	rules, err := o.nft.ListRules(ctx, "")
 	if knftables.IsNotFound(err) {
 		return false, nil

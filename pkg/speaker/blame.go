@@ -137,3 +137,15 @@ func (s *Speaker) look(ctx context.Context) {
 		}
 	}
 }
+
+// resync has everything compared with the plan, but for what look does. The table is read here and not by the loop: who takes up a
+// VIP does not wait for the processes that takes.
+func (s *Speaker) resync(ctx context.Context) {
+	s.doubt.Store(true)
+	s.datapath.DoubtAddresses()
+	s.interfacesChanged.Store(true)
+	if !s.datapath.Compare(ctx) {
+		s.distrust.Store(true)
+	}
+	s.Notify()
+}

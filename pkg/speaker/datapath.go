@@ -38,6 +38,7 @@ type Table interface {
 	Apply(ctx context.Context, from, to nft.State) error
 	Delete(context.Context) error
 	Intact() (bool, error)
+	Verify(context.Context, nft.State) (bool, error)
 }
 
 // Servers are the node's IPVS services: see package ipvs.
@@ -88,7 +89,7 @@ type Datapath struct {
 	record  []netip.Addr     // the VIPs that the table lists, in order: what is ours; nil: it must be read
 	applied *model.NodeState // what the kernel was made to be; nil: it must be read
 	before  *model.NodeState // what it was made to be before it must be read; nil: not known
-	doubt   bool             // the IPVS services are to be read although applied is set
+	doubt   bool             // all but the table is to be read although applied is set
 	table   nft.State        // the table's content, while one of them is set
 
 	sysctls  sync.Mutex // held while sysctls change
@@ -100,7 +101,7 @@ type Datapath struct {
 	astray     bool      // some may have left all the same
 
 	expecting sync.Mutex // not held while the kernel works
-	expected  *model.NodeState
+	expected  *expectation
 }
 
 // NewDatapath makes a Datapath. Nothing is read or written yet.
@@ -115,8 +116,8 @@ func (d *Datapath) Distrust() {
 	}
 }
 
-// Doubt makes the next Apply read the IPVS services. To read the table takes several processes, and long: who knows that only
-// IPVS was touched need not wait for it.
+// Doubt makes the next Apply read the IPVS services and what this node receives as a backend. To read the table takes several
+// processes, and long: a takeover that waits for that is late.
 func (d *Datapath) Doubt() { d.doubt = true }
 
 // DoubtAddresses makes the next Apply read which VIPs are bound.
@@ -140,7 +141,7 @@ func (d *Datapath) Apply(ctx context.Context, want model.NodeState, settled bool
 		d.applied = nil
 		return step.outcome, err
 	}
-	d.expect(&want)
+	d.expect(&expectation{servers: want.Servers, table: d.table})
 	if d.applied = &want; !settled {
 		d.applied = nil // what was left because who holds what was unknown is to be looked at again
 	}

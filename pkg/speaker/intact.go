@@ -2,6 +2,7 @@ package speaker
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -10,12 +11,13 @@ import (
 
 	"github.com/fairlead/fairlead/pkg/ipvs"
 	"github.com/fairlead/fairlead/pkg/model"
+	"github.com/fairlead/fairlead/pkg/nft"
 )
 
 // A node is not ours alone: kube-proxy, other users of IPVS, network managers and people at a shell remove or change what
 // Apply left in the kernel. Look notices that in a quarter of a second and at next to no cost; the next Apply, made to read
-// everything, finds out what it was, puts it back, and tells of it as repairs. What Look does not see, backends and elements
-// of sets, is compared with each resync.
+// everything, finds out what it was, puts it back, and tells of it as repairs. What Look does not see is compared with each
+// resync: backends by an Apply that reads them, elements of sets by Compare, beside the Applies.
 
 // layer is a kind of kernel state, as metrics and messages name it.
 type layer string
@@ -49,14 +51,20 @@ func (r Repairs) add(of layer, example string) {
 // dumpShare bounds what listing the IPVS services costs: after a list that took 10 ms, the next comes 500 ms later.
 const dumpShare = 50
 
-// expect sets what Look compares the kernel with; nil while it changes or is not known.
-func (d *Datapath) expect(want *model.NodeState) {
+// expectation is what Look and Compare compare the kernel with.
+type expectation struct {
+	servers []model.Server
+	table   nft.State
+}
+
+// expect sets it; nil while the kernel changes or is not known.
+func (d *Datapath) expect(want *expectation) {
 	d.expecting.Lock()
 	defer d.expecting.Unlock()
 	d.expected = want
 }
 
-func (d *Datapath) expectation() *model.NodeState {
+func (d *Datapath) expectation() *expectation {
 	d.expecting.Lock()
 	defer d.expecting.Unlock()
 	return d.expected
@@ -71,13 +79,24 @@ func (d *Datapath) Look() (damaged layer) {
 	}
 	if table, err := d.kernel.Table.Intact(); err == nil && !table {
 		damaged = layerNFTables
-	} else if !d.serversIntact(expected.Servers) {
+	} else if !d.serversIntact(expected.servers) {
 		damaged = layerIPVS
 	}
 	if d.expectation() != expected {
 		return ""
 	}
 	return damaged
+}
+
+// Compare reports whether the whole table is as Apply left it, and true while Apply works. To read it takes seconds where
+// processors are scarce: it may be called beside Apply, which does not wait for it.
+func (d *Datapath) Compare(ctx context.Context) bool {
+	expected := d.expectation()
+	if expected == nil {
+		return true
+	}
+	asWanted, err := d.kernel.Table.Verify(ctx, expected.table)
+	return err == nil && asWanted || d.expectation() != expected // the Apply that reads everything tells what the error is
 }
 
 // serversIntact looks for the first and the last IPVS service, which are of both families if there are both, since others

@@ -41,6 +41,7 @@ func TestWhatOthersUndoIsNoticedDoneAgainAndToldAsRepairs(t *testing.T) {
 	for name, test := range map[string]struct {
 		damage func(*testing.T, *fakes)
 		looks  layer // what Look says; "": the resync finds it
+		table  bool  // by Compare
 		want   string
 	}{
 		"all IPVS services":             {damage: remove(three.Servers...), looks: layerIPVS, want: "ipvs"},
@@ -57,6 +58,11 @@ func TestWhatOthersUndoIsNoticedDoneAgainAndToldAsRepairs(t *testing.T) {
 			s.Backends[0].Weight = 1
 		}},
 		"the nftables table": {damage: func(_ *testing.T, f *fakes) { f.table.Vanish() }, looks: layerNFTables, want: "nftables"},
+		"an element of a set": {table: true, want: "nftables", damage: func(t *testing.T, f *fakes) {
+			if err := f.table.Apply(t.Context(), nft.State{}, nft.State{VIPs: three.VIPs}); err != nil {
+				t.Fatal(err)
+			}
+		}},
 		"everything": {looks: layerNFTables, want: "ipvs nftables", damage: func(t *testing.T, f *fakes) {
 			f.table.Vanish()
 			remove(three.Servers...)(t, f)
@@ -73,10 +79,13 @@ func TestWhatOthersUndoIsNoticedDoneAgainAndToldAsRepairs(t *testing.T) {
 			if got := d.Look(); got != test.looks {
 				t.Errorf("Look says %q, want %q", got, test.looks)
 			}
-			if test.looks == layerIPVS {
-				d.Doubt()
-			} else {
+			if asWanted := d.Compare(t.Context()); asWanted == (test.table || test.looks == layerNFTables) {
+				t.Errorf("Compare finds the table as wanted: %v", asWanted)
+			}
+			if test.table || test.looks == layerNFTables {
 				d.Distrust()
+			} else { // as a resync does
+				d.Doubt()
 			}
 			outcome := apply(t, d, three)
 			if got := named(outcome.Repairs); got != test.want {

@@ -36,6 +36,7 @@ type Record interface {
 	Sync(context.Context, []netip.Addr) (bool, error)
 	Delete(context.Context) error
 	Intact() (bool, error)
+	Verify(context.Context, []netip.Addr) (bool, error)
 }
 
 // Interfaces are a host's own: see package netif.
@@ -124,6 +125,18 @@ func (t bothTables) Intact() (bool, error) {
 		return intact, err
 	}
 	return t.Table.Intact()
+}
+
+// Verify runs no program in the namespace, for which an Apply would have to wait, unless others changed rules there.
+func (t bothTables) Verify(ctx context.Context, state nft.State) (asWanted bool, err error) {
+	if asWanted, err = t.OutsideTable.Verify(ctx, state.VIPs); err != nil || !asWanted {
+		return asWanted, err
+	}
+	err = t.Inside(func() (err error) {
+		asWanted, err = t.Table.Verify(ctx, state)
+		return err
+	})
+	return asWanted, err
 }
 
 // hostAddresses are the host's interfaces, with the VIPs that it hands on.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/klog/v2"
 
 	"github.com/fairlead/fairlead/pkg/api/v1alpha1"
@@ -31,8 +32,10 @@ const (
 	// fenceEvery is how often lifetimes of bound VIPs are prolonged: often enough that a stall of a second does not
 	// cost a VIP whose right lasts 3 s.
 	fenceEvery = 500 * time.Millisecond
-	// resyncEvery is how often the whole kernel state is compared with the plan although nothing changed.
-	resyncEvery = 30 * time.Second
+	// resyncEvery is how often the whole kernel state is compared with the plan although nothing changed. Up to resyncJitter of
+	// it is added: speakers that start together would else do so together for ever.
+	resyncEvery  = 30 * time.Second
+	resyncJitter = 0.5
 	// gatherFor is how long a change waits for others, so that they share one transaction.
 	gatherFor = 20 * time.Millisecond
 	// retryAfter is how long a failed Apply waits to be tried again.
@@ -90,7 +93,7 @@ type Speaker struct {
 
 	interfacesChanged atomic.Bool
 	distrust          atomic.Bool // the kernel is to be read anew
-	doubt             atomic.Bool // its IPVS services are
+	doubt             atomic.Bool // all of it but the table is
 	interfaces        []model.Interface
 	unfit             []string
 	known             known
@@ -167,6 +170,7 @@ func (s *Speaker) Run(ctx context.Context) error {
 	work.Go(func() { s.config.Kernel.Announcer.Run(working) })
 	work.Go(func() { s.fence(working) })
 	work.Go(func() { s.look(working) })
+	work.Go(func() { wait.JitterUntilWithContext(working, s.resync, resyncEvery, resyncJitter, true) })
 	work.Go(func() { s.reporter.run(working) })
 	work.Go(func() { s.checks.checker.Run(working) })
 	work.Go(func() { s.ports.run(working) })
@@ -183,8 +187,6 @@ func (s *Speaker) Run(ctx context.Context) error {
 // loop works until ended is closed. Then what this node holds stays, or it works on until other nodes have it.
 func (s *Speaker) loop(ctx context.Context, ended <-chan struct{}, failed <-chan error) (stays bool, err error) {
 	var late <-chan time.Time
-	resync := time.NewTicker(resyncEvery)
-	defer resync.Stop()
 	retry := time.NewTimer(0)
 	defer retry.Stop()
 	again := time.NewTimer(retryAfter)
@@ -205,9 +207,6 @@ func (s *Speaker) loop(ctx context.Context, ended <-chan struct{}, failed <-chan
 			s.gather(ctx)
 		case <-retry.C:
 		case <-again.C:
-		case <-resync.C:
-			s.distrust.Store(true)
-			s.interfacesChanged.Store(true)
 		}
 		if s.distrust.Swap(false) {
 			s.datapath.Distrust()
