@@ -187,22 +187,25 @@ func TestKernelWithoutABackendThatTakesConnectionsClientsAreRefused(t *testing.T
 	refused("without backends")
 }
 
+// flows are the director's for port 80 of a VIP: see netnstest.Flows.
+func (n *network) flows(vip string) (found []string) {
+	n.t.Helper()
+	n.director.Do(func() error {
+		all, err := netnstest.Flows()
+		for _, flow := range all {
+			if strings.HasPrefix(flow, net.JoinHostPort(vip, "80")+" ") {
+				found = append(found, flow)
+			}
+		}
+		return err
+	})
+	return found
+}
+
 // TestKernelForgetsTheFlowsOfARemovedBackend: the conntrack entry that leads a flow to a backend goes with the backend
 // (vs.expire_nodest_conn and vs.conntrack), though the client is silent. Until it is gone it would rule the flow's packets.
 func TestKernelForgetsTheFlowsOfARemovedBackend(t *testing.T) {
 	n := build(t)
-	flows := func(vip string) (found []string) {
-		n.director.Do(func() error {
-			all, err := netnstest.Flows()
-			for _, flow := range all {
-				if strings.HasPrefix(flow, net.JoinHostPort(vip, "80")+" ") {
-					found = append(found, flow)
-				}
-			}
-			return err
-		})
-		return found
-	}
 	for i, vip := range vips {
 		for range 2 {
 			if _, _, err := n.client.Ask("udp", clients[i], vip, 80); err != nil {
@@ -210,7 +213,7 @@ func TestKernelForgetsTheFlowsOfARemovedBackend(t *testing.T) {
 			}
 		}
 		removed := net.JoinHostPort([]string{"10.0.0.21", "fd00::21"}[i], "8080")
-		if before := flows(vip); len(before) != 2 || !slices.Contains(before, net.JoinHostPort(vip, "80")+" "+removed) {
+		if before := n.flows(vip); len(before) != 2 || !slices.Contains(before, net.JoinHostPort(vip, "80")+" "+removed) {
 			t.Fatalf("%s: before, the flows are %v, want one to each backend", vip, before)
 		}
 		for j := range n.servers {
@@ -220,9 +223,9 @@ func TestKernelForgetsTheFlowsOfARemovedBackend(t *testing.T) {
 		}
 		n.director.Do(n.balance)
 		netnstest.Eventually(t, "the end of the removed backend's flow of "+vip, patience, func() bool {
-			return !strings.Contains(strings.Join(flows(vip), ","), removed)
+			return !strings.Contains(strings.Join(n.flows(vip), ","), removed)
 		})
-		if after := flows(vip); len(after) != 1 {
+		if after := n.flows(vip); len(after) != 1 {
 			t.Errorf("%s: after, the flows are %v, want that to the other backend", vip, after)
 		}
 	}

@@ -55,6 +55,7 @@ type State struct {
 type Table struct {
 	nft knftables.Interface
 	guard
+	forget func(match func(*flow) bool) error
 }
 
 // New checks that nftables can be used, and has the kernel look at all our rules without taking them.
@@ -72,7 +73,7 @@ func New() (*Table, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Table{nft: nft, guard: guard{marks: marks}}, nil
+	return &Table{nft: nft, guard: guard{marks: marks}, forget: forget}, nil
 }
 
 // Owned returns the VIPs in the table, sorted: the record of what is ours on this host. Without the table there are none.
@@ -95,7 +96,8 @@ func (t *Table) Owned(ctx context.Context) ([]netip.Addr, error) {
 }
 
 // Sync reads the table, makes it what is wanted in one transaction, and says whether it had to. Where anything but the
-// sets' elements is not as it should be, the whole table is replaced, in that one transaction.
+// sets' elements is not as it should be, the whole table is replaced, in that one transaction, and connections that began
+// without its rules are forgotten: see flows.go.
 func (t *Table) Sync(ctx context.Context, want State) (changed bool, err error) {
 	wanted, err := elementsOf(want)
 	if err != nil {
@@ -112,7 +114,11 @@ func (t *Table) Sync(ctx context.Context, want State) (changed bool, err error) 
 			have = nil
 		}
 		change(tx, have, wanted)
-		return t.run(ctx, tx)
+		changed, err := t.run(ctx, tx)
+		if err == nil && !intact {
+			err = t.forget(astray(want))
+		}
+		return changed, err
 	})
 }
 

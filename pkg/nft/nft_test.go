@@ -89,7 +89,8 @@ func (c *counting) Run(ctx context.Context, tx *knftables.Transaction) error {
 func newFake() (*Table, *counting, *knftables.Fake) {
 	fake := knftables.NewFake(knftables.InetFamily, tableName)
 	count := &counting{Interface: fake}
-	return &Table{nft: count, guard: guard{marks: &fakeMarks{}}}, count, fake
+	forget := func(func(*flow) bool) error { return nil }
+	return &Table{nft: count, guard: guard{marks: &fakeMarks{}}, forget: forget}, count, fake
 }
 
 func synced(t testing.TB, table *Table, want State) bool {

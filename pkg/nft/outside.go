@@ -19,7 +19,8 @@ const outsideName = "fairlead-outside"
 type Outside struct {
 	nft knftables.Interface
 	guard
-	cfg OutsideConfig
+	cfg    OutsideConfig
+	forget func(match func(*flow) bool) error
 }
 
 // OutsideConfig is the link to the namespace: see package isolated.
@@ -112,7 +113,7 @@ func NewOutside(cfg OutsideConfig) (*Outside, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Outside{nft: nft, guard: guard{marks: marks}, cfg: cfg}, nil
+	return &Outside{nft: nft, guard: guard{marks: marks}, cfg: cfg, forget: forget}, nil
 }
 
 // Check has the kernel look at all our rules without taking them.
@@ -169,7 +170,8 @@ func (o *Outside) Owned(ctx context.Context) ([]netip.Addr, error) {
 }
 
 // Sync reads the table, makes its record what is wanted, which is sorted, in one transaction, and says whether it had to. A
-// table whose rules are not as they should be is replaced; IPv6 VIPs are then answered again from the next datagram on.
+// table whose rules are not as they should be is replaced, and connections that began without them are forgotten; IPv6 VIPs are
+// then answered again from the next datagram on.
 func (o *Outside) Sync(ctx context.Context, want []netip.Addr) (changed bool, err error) {
 	return o.sync(func() (bool, error) { return o.bring(ctx, want) })
 }
@@ -216,7 +218,10 @@ func (o *Outside) bring(ctx context.Context, want []netip.Addr) (changed bool, e
 	if err := o.nft.Run(ctx, tx); err != nil {
 		return false, fmt.Errorf("change nftables table inet %s: %w", outsideName, err)
 	}
-	return true, nil
+	if !intact {
+		err = o.forget(o.cfg.leaking)
+	}
+	return true, err
 }
 
 // each calls f with the elements of an address.
