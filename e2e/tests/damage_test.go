@@ -98,8 +98,9 @@ func shell(script string) func(context.Context, *combination, string) error {
 	}
 }
 
-// soon is well below the pace at which the speaker compares everything: what took longer was not noticed, but come across.
-const soon = 10 * time.Second
+// soon is well below the pace at which the speaker compares everything: what took longer was not noticed, but come across, or waited
+// for something that it should not wait for.
+const soon = 5 * time.Second
 
 // suffer lets a neighbour do its damage while a client asks, and waits until all is as it was, and told.
 func (c *combination) suffer(t *testing.T, d damage) {
