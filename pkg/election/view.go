@@ -47,7 +47,8 @@ type Timing struct {
 	// StepDelay is how long each candidate waits for the one before it in the order of a VIP's candidates to claim it, or any
 	// other VIP: one that takes over many has not come to all of them at once.
 	StepDelay time.Duration
-	// RevokeDelay is the same among those who would revoke a heartbeat.
+	// RevokeDelay is the same among those who would revoke a heartbeat. It saves the API server requests that conflict, one of each
+	// speaker at most, and no more: who comes first in the order need not be the first to find out.
 	RevokeDelay time.Duration
 	// LateAfter is when the heartbeat of an owner counts as late. It is what a speaker that does not reach most others wants to
 	// see before it believes its own network that a peer is dead.
@@ -85,7 +86,7 @@ func DefaultTiming() Timing {
 		IdleRenewEvery: 10 * time.Second,
 		IdleExpiry:     32 * time.Second, // three renewals may get lost
 		StepDelay:      time.Second,
-		RevokeDelay:    200 * time.Millisecond,
+		RevokeDelay:    50 * time.Millisecond,   // some writes of a Lease
 		LateAfter:      1600 * time.Millisecond, // a renewal may take 600 ms
 		AskEvery:       500 * time.Millisecond,
 		HandLeast:      2 * time.Second,
