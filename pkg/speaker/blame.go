@@ -119,13 +119,7 @@ func (s *Speaker) look(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		if damaged := s.datapath.Look(); damaged == layerIPVS {
-			s.doubt.Store(true)
-			s.Notify()
-		} else if damaged != "" {
-			s.distrust.Store(true)
-			s.Notify()
-		}
+		s.distrustLayer(s.datapath.Look())
 		if n%sysctlsEvery != 0 {
 			continue
 		}
@@ -138,13 +132,23 @@ func (s *Speaker) look(ctx context.Context) {
 	}
 }
 
-// resync has everything compared with the plan, but for what look does. The table is read here and not by the loop: who takes up a
-// VIP does not wait for the processes that takes.
+// resync has everything compared with the plan. What takes long to read is read here and not by the loop, in which who takes up a
+// VIP would wait for it.
 func (s *Speaker) resync(ctx context.Context) {
-	s.doubt.Store(true)
 	s.datapath.DoubtAddresses()
 	s.interfacesChanged.Store(true)
-	if !s.datapath.Compare(ctx) {
+	s.Notify()
+	s.distrustLayer(s.datapath.Compare(ctx))
+}
+
+// distrustLayer has what seems damaged read and repaired; "" is nothing.
+func (s *Speaker) distrustLayer(damaged layer) {
+	switch damaged {
+	case "":
+		return
+	case layerIPVS:
+		s.doubt.Store(true)
+	default:
 		s.distrust.Store(true)
 	}
 	s.Notify()

@@ -89,7 +89,7 @@ type Datapath struct {
 	record  []netip.Addr     // the VIPs that the table lists, in order: what is ours; nil: it must be read
 	applied *model.NodeState // what the kernel was made to be; nil: it must be read
 	before  *model.NodeState // what it was made to be before it must be read; nil: not known
-	doubt   bool             // all but the table is to be read although applied is set
+	doubt   bool             // the IPVS services are to be read although applied is set
 	table   nft.State        // the table's content, while one of them is set
 
 	sysctls  sync.Mutex // held while sysctls change
@@ -116,11 +116,11 @@ func (d *Datapath) Distrust() {
 	}
 }
 
-// Doubt makes the next Apply read the IPVS services and what this node receives as a backend. To read the table takes several
-// processes, and long: a takeover that waits for that is late.
+// Doubt makes the next Apply read the IPVS services. To read the table takes several processes, and long: who knows that only
+// IPVS was touched need not wait for it.
 func (d *Datapath) Doubt() { d.doubt = true }
 
-// DoubtAddresses makes the next Apply read which VIPs are bound.
+// DoubtAddresses makes the next Apply read which VIPs are bound, and which this node has as a backend.
 func (d *Datapath) DoubtAddresses() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -219,6 +219,7 @@ type step struct {
 	synced  bool         // the table was read and is as noted
 	errs    []error
 
+	unsure       bool // of the addresses
 	settledBound bool // what is bound is what is wanted, and was announced before
 }
 
@@ -253,10 +254,10 @@ func (s *step) run(ctx context.Context) error {
 // still are, that is what was wanted: to list thousands takes long, and Refresh and who watches the interfaces miss none.
 func (s *step) readBound() ([]model.Binding, error) {
 	s.mu.Lock()
-	astray, bound := s.astray, s.bound
-	s.astray = false
+	bound := s.bound
+	s.unsure, s.astray = s.astray, false
 	s.mu.Unlock()
-	s.settledBound = s.applied != nil && s.settled && !astray && same(s.want.Bindings, s.applied.Bindings) && len(bound) == len(s.want.Bindings)
+	s.settledBound = s.applied != nil && s.settled && !s.unsure && same(s.want.Bindings, s.applied.Bindings) && len(bound) == len(s.want.Bindings)
 	if s.settledBound {
 		return bound, nil
 	}

@@ -16,8 +16,8 @@ import (
 
 // A node is not ours alone: kube-proxy, other users of IPVS, network managers and people at a shell remove or change what
 // Apply left in the kernel. Look notices that in a quarter of a second and at next to no cost; the next Apply, made to read
-// everything, finds out what it was, puts it back, and tells of it as repairs. What Look does not see is compared with each
-// resync: backends by an Apply that reads them, elements of sets by Compare, beside the Applies.
+// everything, finds out what it was, puts it back, and tells of it as repairs. What Look does not see, backends and elements
+// of sets, Compare finds with each resync.
 
 // layer is a kind of kernel state, as metrics and messages name it.
 type layer string
@@ -88,15 +88,29 @@ func (d *Datapath) Look() (damaged layer) {
 	return damaged
 }
 
-// Compare reports whether the whole table is as Apply left it, and true while Apply works. To read it takes seconds where
-// processors are scarce: it may be called beside Apply, which does not wait for it.
-func (d *Datapath) Compare(ctx context.Context) bool {
+// Compare is Look at all of the table and of the IPVS services. To read them takes seconds where there are thousands, or processors
+// are scarce: Apply does not wait for it.
+func (d *Datapath) Compare(ctx context.Context) (damaged layer) {
 	expected := d.expectation()
 	if expected == nil {
-		return true
+		return ""
 	}
-	asWanted, err := d.kernel.Table.Verify(ctx, expected.table)
-	return err == nil && asWanted || d.expectation() != expected // the Apply that reads everything tells what the error is
+	// What cannot be read is damaged, too: the Apply that fails alike tells why.
+	if asWanted, err := d.kernel.Table.Verify(ctx, expected.table); err != nil || !asWanted {
+		damaged = layerNFTables
+	} else if have, err := d.kernel.Servers.Servers(); err != nil || len(ipvs.Diff(expected.servers, have, expected.owned)) > 0 {
+		damaged = layerIPVS
+	}
+	if d.expectation() != expected {
+		return ""
+	}
+	return damaged
+}
+
+// owned reports whether an address is one of the VIPs.
+func (e *expectation) owned(addr netip.Addr) bool {
+	_, found := slices.BinarySearchFunc(e.table.VIPs, addr, netip.Addr.Compare)
+	return found
 }
 
 // serversIntact looks for the first and the last IPVS service, which are of both families if there are both, since others

@@ -1,6 +1,7 @@
 package speaker
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -40,25 +41,25 @@ func TestWhatOthersUndoIsNoticedDoneAgainAndToldAsRepairs(t *testing.T) {
 	}
 	for name, test := range map[string]struct {
 		damage func(*testing.T, *fakes)
-		looks  layer // what Look says; "": the resync finds it
-		table  bool  // by Compare
+		looks  layer // what Look says; "": Compare finds it
+		finds  layer // what Compare says, if not the same
 		want   string
 	}{
 		"all IPVS services":             {damage: remove(three.Servers...), looks: layerIPVS, want: "ipvs"},
 		"those of one family":           {damage: remove(three.Servers[2]), looks: layerIPVS, want: "ipvs"},
 		"one in the middle of the list": {damage: remove(three.Servers[1]), looks: layerIPVS, want: "ipvs"},
-		"a backend": {want: "ipvs", damage: func(t *testing.T, f *fakes) {
+		"a backend": {finds: layerIPVS, want: "ipvs", damage: func(t *testing.T, f *fakes) {
 			s := three.Servers[0]
 			f.change(t, ipvs.Change{Op: ipvs.DeleteBackend, Frontend: s.Frontend, Backend: s.Backends[0]})
 		}},
-		"a weight": {want: "ipvs", damage: func(t *testing.T, f *fakes) {
+		"a weight": {finds: layerIPVS, want: "ipvs", damage: func(t *testing.T, f *fakes) {
 			s := three.Servers[0]
 			s.Backends[0].Weight = 9
 			f.change(t, ipvs.Change{Op: ipvs.EditBackend, Frontend: s.Frontend, Backend: s.Backends[0]})
 			s.Backends[0].Weight = 1
 		}},
 		"the nftables table": {damage: func(_ *testing.T, f *fakes) { f.table.Vanish() }, looks: layerNFTables, want: "nftables"},
-		"an element of a set": {table: true, want: "nftables", damage: func(t *testing.T, f *fakes) {
+		"an element of a set": {finds: layerNFTables, want: "nftables", damage: func(t *testing.T, f *fakes) {
 			if err := f.table.Apply(t.Context(), nft.State{}, nft.State{VIPs: three.VIPs}); err != nil {
 				t.Fatal(err)
 			}
@@ -79,20 +80,21 @@ func TestWhatOthersUndoIsNoticedDoneAgainAndToldAsRepairs(t *testing.T) {
 			if got := d.Look(); got != test.looks {
 				t.Errorf("Look says %q, want %q", got, test.looks)
 			}
-			if asWanted := d.Compare(t.Context()); asWanted == (test.table || test.looks == layerNFTables) {
-				t.Errorf("Compare finds the table as wanted: %v", asWanted)
+			damaged := d.Compare(t.Context())
+			if want := cmp.Or(test.finds, test.looks); damaged != want {
+				t.Errorf("Compare says %q, want %q", damaged, want)
 			}
-			if test.table || test.looks == layerNFTables {
-				d.Distrust()
-			} else { // as a resync does
+			if damaged == layerIPVS {
 				d.Doubt()
+			} else {
+				d.Distrust()
 			}
 			outcome := apply(t, d, three)
 			if got := named(outcome.Repairs); got != test.want {
 				t.Errorf("repaired: %q, want %q", got, test.want)
 			}
 			servers, _ := f.servers.Servers()
-			if !slices.EqualFunc(servers, three.Servers, model.Server.Equal) || !slices.Equal(f.table.State().VIPs, three.VIPs) || d.Look() != "" {
+			if !slices.EqualFunc(servers, three.Servers, model.Server.Equal) || !slices.Equal(f.table.State().VIPs, three.VIPs) || d.Look() != "" || d.Compare(t.Context()) != "" {
 				t.Errorf("afterwards there are IPVS services %v and VIPs %v", servers, f.table.State().VIPs)
 			}
 			d.Distrust()

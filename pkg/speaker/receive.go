@@ -17,7 +17,7 @@ func (s *step) receiveFirst() {
 
 // receive makes the VIPs that this node has as a backend those wanted, after it has those that it holds.
 func (s *step) receive() {
-	if s.applied == nil || s.doubt || !same(s.applied.Receivers, s.want.Receivers) {
+	if s.applied == nil || s.unsure || !same(s.applied.Receivers, s.want.Receivers) {
 		s.receiveAs(s.want.Receivers)
 	}
 }

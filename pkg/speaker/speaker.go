@@ -93,7 +93,7 @@ type Speaker struct {
 
 	interfacesChanged atomic.Bool
 	distrust          atomic.Bool // the kernel is to be read anew
-	doubt             atomic.Bool // all of it but the table is
+	doubt             atomic.Bool // its IPVS services are
 	interfaces        []model.Interface
 	unfit             []string
 	known             known
