@@ -264,3 +264,34 @@ func counted(t *testing.T, registry *prometheus.Registry, layer string) float64 
 	t.Fatalf("no metric tells of repairs of %s", layer)
 	return 0
 }
+
+// slowTable is a table that is found damaged, once it may be.
+type slowTable struct {
+	*nft.Fake
+	reading, may chan struct{}
+}
+
+func (s slowTable) Verify(context.Context, nft.State) (bool, error) {
+	close(s.reading)
+	<-s.may
+	return false, nil
+}
+
+// TestATakeoverDoesNotWaitForAComparison, and what was compared with the plan before it counts for nothing.
+func TestATakeoverDoesNotWaitForAComparison(t *testing.T) {
+	f := newFakes(nft.NewFake())
+	d := f.datapath()
+	table := slowTable{f.table, make(chan struct{}), make(chan struct{})}
+	d.kernel.Table = table
+	apply(t, d, standby())
+	damaged := make(chan layer)
+	go func() { damaged <- d.Compare(t.Context()) }()
+	<-table.reading
+	if outcome := apply(t, d, holder()); len(outcome.Bound) != len(holder().Bindings) {
+		t.Errorf("bound are %v", outcome.Bound)
+	}
+	close(table.may)
+	if got := <-damaged; got != "" {
+		t.Errorf("Compare says %q of what was wanted before", got)
+	}
+}
