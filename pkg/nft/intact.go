@@ -43,7 +43,7 @@ type guard struct {
 
 // Intact reports whether the table still is the one that Sync left, with its chains and as many rules in them; true before
 // the first Sync. While nobody changes any rule of the namespace that takes one message to the kernel. What is in the sets
-// it does not see: Sync does. It may be called beside the other methods, and in any thread.
+// it does not see: Verify does. It may be called beside the other methods, and in any thread.
 func (g *guard) Intact() (bool, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
