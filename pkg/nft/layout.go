@@ -58,6 +58,8 @@ var (
 var chains = []*knftables.Chain{
 	{Name: "vip4"},
 	{Name: "vip6"},
+	{Name: "bound4"},
+	{Name: "bound6"},
 	{Name: fromVIP[0]},
 	{Name: fromVIP[1]},
 	{Name: fromClient[0]},
@@ -95,22 +97,24 @@ type rule struct {
 // from the IP header: nft 1.0.6 converts the byte order of "meta l4proto" there as if it had two bytes, which kernel 7.2
 // refuses. So an IPv6 packet with extension headers does not match a restricted frontend's sources, and is dropped.
 var rules = []rule{
-	{"prerouting", "ip daddr @vips4 fib daddr type local jump vip4", "our VIPs, where bound"},
-	{"prerouting", "ip6 daddr @vips6 fib daddr type local jump vip6", "our VIPs, where bound"},
-	{"prerouting", "ip daddr @vips4 fib daddr type != local " + returns + " drop", returnsFor},
-	{"prerouting", "ip6 daddr @vips6 fib daddr type != local " + returns + " drop", returnsFor},
+	{"prerouting", "ip daddr @vips4 goto vip4", "our VIPs"},
+	{"prerouting", "ip6 daddr @vips6 goto vip6", "our VIPs"},
+	{"vip4", "fib daddr type local goto bound4", "where bound"},
+	{"vip4", returns + " drop", returnsFor},
+	{"vip6", "fib daddr type local goto bound6", "where bound"},
+	{"vip6", returns + " drop", returnsFor},
 
-	{"vip4", "ct direction reply accept", "answers to this node's own connections"},
-	{"vip4", "meta l4proto 1 accept", "ICMP"},
-	{"vip4", "meta l4proto != { 6, 17, 132 } drop", "other protocols"},
-	{"vip4", "ip daddr . meta l4proto . th dport != @services4 drop", "closed ports"},
-	{"vip4", "ip daddr . meta l4proto . th dport @restricted4 ip daddr . ip protocol . th dport . ip saddr != @sources4 drop", "source ranges"},
+	{"bound4", "ct direction reply accept", "answers to this node's own connections"},
+	{"bound4", "meta l4proto 1 accept", "ICMP"},
+	{"bound4", "meta l4proto != { 6, 17, 132 } drop", "other protocols"},
+	{"bound4", "ip daddr . meta l4proto . th dport != @services4 drop", "closed ports"},
+	{"bound4", "ip daddr . meta l4proto . th dport @restricted4 ip daddr . ip protocol . th dport . ip saddr != @sources4 drop", "source ranges"},
 
-	{"vip6", "ct direction reply accept", "answers to this node's own connections"},
-	{"vip6", "meta l4proto 58 accept", "ICMPv6"},
-	{"vip6", "meta l4proto != { 6, 17, 132 } drop", "other protocols"},
-	{"vip6", "ip6 daddr . meta l4proto . th dport != @services6 drop", "closed ports"},
-	{"vip6", "ip6 daddr . meta l4proto . th dport @restricted6 ip6 daddr . ip6 nexthdr . th dport . ip6 saddr != @sources6 drop", "source ranges"},
+	{"bound6", "ct direction reply accept", "answers to this node's own connections"},
+	{"bound6", "meta l4proto 58 accept", "ICMPv6"},
+	{"bound6", "meta l4proto != { 6, 17, 132 } drop", "other protocols"},
+	{"bound6", "ip6 daddr . meta l4proto . th dport != @services6 drop", "closed ports"},
+	{"bound6", "ip6 daddr . meta l4proto . th dport @restricted6 ip6 daddr . ip6 nexthdr . th dport . ip6 saddr != @sources6 drop", "source ranges"},
 
 	// A backend that sees the VIP or the client, of what comes from outside: what this node itself sends goes back to it
 	// also while it does not hold the VIP.
@@ -121,9 +125,10 @@ var rules = []rule{
 	{fromClient[0], "ip saddr != @inside4 accept", "answers come by here"},
 	{fromClient[1], "ip6 saddr != @inside6 accept", "answers come by here"},
 
-	// A client that sends packets of the link's full size would need them cut up where they are wrapped.
-	{"answers", "ip saddr . meta l4proto . tcp sport @tunnelled4 tcp flags & (syn | rst) == syn tcp option maxseg size set " + mss4, "room for a tunnel's header"},
-	{"answers", "ip6 saddr . meta l4proto . tcp sport @tunnelled6 tcp flags & (syn | rst) == syn tcp option maxseg size set " + mss6, "room for a tunnel's header"},
+	// A client that sends packets of the link's full size would need them cut up where they are wrapped. The flags come first, since
+	// they let most packets pass.
+	{"answers", "tcp flags & (syn | rst) == syn ip saddr . meta l4proto . tcp sport @tunnelled4 tcp option maxseg size set " + mss4, "room for a tunnel's header"},
+	{"answers", "tcp flags & (syn | rst) == syn ip6 saddr . meta l4proto . tcp sport @tunnelled6 tcp option maxseg size set " + mss6, "room for a tunnel's header"},
 
 	// Any other backend must answer to this node, not to the client past it.
 	{"postrouting", "ct original ip daddr @vips4 ip daddr != @vips4 ct status & dnat == 0 masquerade", "forwarded by IPVS"},
