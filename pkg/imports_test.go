@@ -24,7 +24,7 @@ var layers = [][]string{
 // owners are the packages that alone may import a module: every kind of kernel state has one room.
 var owners = map[string][]string{
 	"github.com/moby/ipvs":                {"pkg/ipvs"},
-	"github.com/vishvananda/netlink":      {"pkg/netif", "pkg/ipvs", "pkg/isolated", "pkg/host/netnstest"},
+	"github.com/vishvananda/netlink":      {"pkg/netif", "pkg/ipvs", "pkg/isolated", "pkg/nft", "pkg/host/netnstest"},
 	"sigs.k8s.io/knftables":               {"pkg/nft"},
 	"github.com/mdlayher/packet":          {"pkg/announce"},
 	"github.com/mdlayher/arp":             {"pkg/announce"},
