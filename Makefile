@@ -102,7 +102,8 @@ bench-datapath: setup bench-packages
 bench-failover: setup bench-packages
 	FAIRLEAD_RUNS=$(RUNS) $(call bench_failover,5,'Failover$$')
 
-# The same of a node with 500 VIPs, without keepalived, which make bench leaves out: RUNS=5 takes some 15 minutes. VIPS=50 is for fewer.
+# The same of a node with 500 VIPs, without keepalived, which make bench leaves out: RUNS=5 takes some 15 minutes. VIPS=50 is for
+# fewer.
 .PHONY: bench-many
 bench-many: setup
 	FAIRLEAD_RUNS=$(RUNS) FAIRLEAD_VIPS=$(VIPS) $(call bench_failover,3,OfMany)

@@ -89,7 +89,7 @@ func (d *Datapath) Look() (damaged layer) {
 }
 
 // Compare is Look at all of the table and of the IPVS services. To read them takes seconds where there are thousands, or processors
-// are scarce: Apply does not wait for it.
+// are scarce: it may be called beside Apply and Look, and neither waits for it.
 func (d *Datapath) Compare(ctx context.Context) (damaged layer) {
 	expected := d.expectation()
 	if expected == nil {
