@@ -49,8 +49,9 @@ const (
 	postPriority knftables.BaseChainPriority = knftables.SNATPriority + "-5"
 )
 
-// Chains that a translation goes to, by its source, of each family.
+// Chains of what is sent to VIPs and leaves, and those that a translation goes to, by its source, of each family.
 var (
+	forwarded  = [2]string{"forwarded4", "forwarded6"}
 	fromVIP    = [2]string{"fromvip4", "fromvip6"}
 	fromClient = [2]string{"fromclient4", "fromclient6"}
 )
@@ -60,6 +61,8 @@ var chains = []*knftables.Chain{
 	{Name: "vip6"},
 	{Name: "bound4"},
 	{Name: "bound6"},
+	{Name: forwarded[0]},
+	{Name: forwarded[1]},
 	{Name: fromVIP[0]},
 	{Name: fromVIP[1]},
 	{Name: fromClient[0]},
@@ -116,10 +119,22 @@ var rules = []rule{
 	{"bound6", "ip6 daddr . meta l4proto . th dport != @services6 drop", "closed ports"},
 	{"bound6", "ip6 daddr . meta l4proto . th dport @restricted6 ip6 daddr . ip6 nexthdr . th dport . ip6 saddr != @sources6 drop", "source ranges"},
 
-	// A backend that sees the VIP or the client, of what comes from outside: what this node itself sends goes back to it
-	// also while it does not hold the VIP.
-	{"postrouting", "fib saddr type != local ct status & dnat == 0 ct original ip daddr . ip daddr . meta l4proto . th dport vmap @translations4", "sources"},
-	{"postrouting", "fib saddr type != local ct status & dnat == 0 ct original ip6 daddr . ip6 daddr . meta l4proto . th dport vmap @translations6", "sources"},
+	// What kube-proxy translates of what this node and its pods send to a VIP is its own. Of the rest, a backend may see the VIP or the
+	// client; any other must answer to this node, not to the client past it.
+	{"postrouting", "ct original ip daddr @vips4 goto forwarded4", "sent to our VIPs"},
+	{"postrouting", "ct original ip6 daddr @vips6 goto forwarded6", "sent to our VIPs"},
+	{forwarded[0], "ct status & dnat != 0 accept", "translated by others"},
+	{forwarded[1], "ct status & dnat != 0 accept", "translated by others"},
+	{forwarded[0], "ct original ip daddr . ip daddr . meta l4proto . th dport vmap @translations4", "sources"},
+	{forwarded[1], "ct original ip6 daddr . ip6 daddr . meta l4proto . th dport vmap @translations6", "sources"},
+	{forwarded[0], "ip daddr != @vips4 masquerade", "forwarded by IPVS"},
+	{forwarded[1], "ip6 daddr != @vips6 masquerade", "forwarded by IPVS"},
+
+	// Answers to what this node itself sends come back to it also while it does not hold the VIP.
+	{fromVIP[0], "fib saddr type local return", "of this node"},
+	{fromVIP[1], "fib saddr type local return", "of this node"},
+	{fromClient[0], "fib saddr type local return", "of this node"},
+	{fromClient[1], "fib saddr type local return", "of this node"},
 	{fromVIP[0], "snat ip to ct original ip daddr", "answers go to the VIP's holder"},
 	{fromVIP[1], "snat ip6 to ct original ip6 daddr", "answers go to the VIP's holder"},
 	{fromClient[0], "ip saddr != @inside4 accept", "answers come by here"},
@@ -129,10 +144,6 @@ var rules = []rule{
 	// they let most packets pass.
 	{"answers", "tcp flags & (syn | rst) == syn ip saddr . meta l4proto . tcp sport @tunnelled4 tcp option maxseg size set " + mss4, "room for a tunnel's header"},
 	{"answers", "tcp flags & (syn | rst) == syn ip6 saddr . meta l4proto . tcp sport @tunnelled6 tcp option maxseg size set " + mss6, "room for a tunnel's header"},
-
-	// Any other backend must answer to this node, not to the client past it.
-	{"postrouting", "ct original ip daddr @vips4 ip daddr != @vips4 ct status & dnat == 0 masquerade", "forwarded by IPVS"},
-	{"postrouting", "ct original ip6 daddr @vips6 ip6 daddr != @vips6 ct status & dnat == 0 masquerade", "forwarded by IPVS"},
 }
 
 // version is a hash of sets, chains and rules. Every rule carries it in its comment: nft gives rules back in words of its
