@@ -80,6 +80,9 @@ func (p *packets) check(name string) (changed bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("announce on %s: open a packet socket (it takes CAP_NET_RAW): %w", name, err)
 	}
+	if err := conn.SetWriteDeadline(time.Now().Add(sendTimeout)); err != nil {
+		return false, errors.Join(fmt.Errorf("announce on %s: bound how long its socket waits: %w", name, err), conn.Close())
+	}
 	p.sockets[name] = &socket{conn: conn, index: ifi.Index, mac: ifi.HardwareAddr, router: forwards(name)}
 	return existed, nil
 }
@@ -153,15 +156,15 @@ func (p *packets) socket(b model.Binding) (*socket, error) {
 	return s, nil
 }
 
-// write sends a frame. After an error (ENETDOWN, ENXIO) the next check opens the socket anew. Time that is over is no such error,
-// and may be over before the kernel was asked, where this process lacked a processor: a second attempt is worth it.
+// write sends a frame. After an error (ENETDOWN, ENXIO) the next check opens the socket anew. Time that is over is no such error: it
+// may be that of frames before, or over before the kernel was asked, where this process lacked a processor. It begins anew then, twice at
+// most. It does not for each frame: to set it costs more than to send.
 func (s *socket) write(frame []byte) (err error) {
-	for range 2 {
+	to := &packet.Addr{HardwareAddr: net.HardwareAddr(frame[:len(broadcast)])}
+	_, err = s.conn.WriteTo(frame, to)
+	for tries := 0; tries < 2 && errors.Is(err, os.ErrDeadlineExceeded); tries++ {
 		if err = s.conn.SetWriteDeadline(time.Now().Add(sendTimeout)); err == nil {
-			_, err = s.conn.WriteTo(frame, &packet.Addr{HardwareAddr: net.HardwareAddr(frame[:len(broadcast)])})
-		}
-		if !errors.Is(err, os.ErrDeadlineExceeded) {
-			break
+			_, err = s.conn.WriteTo(frame, to)
 		}
 	}
 	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
