@@ -107,6 +107,14 @@ func TestDecide(t *testing.T) {
 				v.Handed = map[string]Instant{"10.0.0.1": 95 * second}
 			},
 		},
+		"for HandLimit after the other came to some that it has from this node": {
+			change: func(v *View) {
+				v.Claims["10.0.0.1"] = Claim{Owner: Owner{"c", "1"}, Version: "3", Seen: 100 * second}
+				v.Handed = map[string]Instant{"10.0.0.1": 90 * second}
+				v.Taken = map[Owner]Instant{{"c", "1"}: 96 * second}
+			},
+			want: outcome{Hold: "[10.0.0.1]", Leaving: "[10.0.0.1]"},
+		},
 		"a VIP that no living node can hold is let go": {
 			change: func(v *View) { v.VIPs[0].Candidates = nil },
 			want:   outcome{Delete: "[10.0.0.1]"},

@@ -116,7 +116,7 @@ func New(config Config) *Elector {
 	}
 	e.view = View{
 		Self: Owner{Node: config.Node}, Peers: map[string]Peer{}, Claims: map[string]Claim{},
-		Policy: cmp.Or(config.Policy, Hold), Contested: map[string]bool{}, Handed: map[string]Instant{},
+		Policy: cmp.Or(config.Policy, Hold), Contested: map[string]bool{}, Handed: map[string]Instant{}, Taken: map[Owner]Instant{},
 	}
 	return e
 }
@@ -223,8 +223,9 @@ func (e *Elector) step(ctx context.Context) time.Duration {
 // forgetHanded forgets what was given away and has gone.
 func (e *Elector) forgetHanded(now Instant) {
 	maps.DeleteFunc(e.view.Handed, func(vip string, asked Instant) bool {
-		return e.view.Claims[vip].Owner != e.view.Self && now > asked.Add(e.config.Timing.HandLimit)
+		return e.view.Claims[vip].Owner != e.view.Self && now > e.view.handLimit(e.config.Timing, vip, asked)
 	})
+	maps.DeleteFunc(e.view.Taken, func(_ Owner, heard Instant) bool { return now > heard.Add(e.config.Timing.HandLimit) })
 }
 
 // start runs an API write unless one of the same key is under way or failed a moment ago, or too many claims are being written;

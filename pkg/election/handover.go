@@ -43,7 +43,12 @@ func (d *decider) handed(vip VIP) bool {
 	if !ok || d.mine(vip.Name) {
 		return ok
 	}
-	limit := asked.Add(d.timing.HandLimit)
+	limit := d.view.handLimit(d.timing, vip.Name, asked)
 	d.wakeAt(limit)
 	return d.now < limit
+}
+
+// handLimit is when this node lets go of a VIP that another one has from it, if it does not hear the other announce it.
+func (v *View) handLimit(timing Timing, vip string, asked Instant) Instant {
+	return max(asked, v.Taken[v.Claims[vip].Owner]).Add(timing.HandLimit)
 }

@@ -70,9 +70,13 @@ func (e *Elector) Announced(vip string) {
 		e.wakeUp()
 	}
 	asked, given := e.view.Handed[vip]
-	if given && e.view.Claims[vip].Owner != e.view.Self && e.config.Clock() >= asked.Add(e.config.Timing.HandLeast) {
-		delete(e.view.Handed, vip)
-		e.wakeUp()
+	if owner := e.view.Claims[vip].Owner; given && owner != e.view.Self {
+		now := e.config.Clock()
+		e.view.Taken[owner] = now
+		if now >= asked.Add(e.config.Timing.HandLeast) {
+			delete(e.view.Handed, vip)
+			e.wakeUp()
+		}
 	}
 }
 

@@ -172,7 +172,7 @@ func (s *sim) step(n *simNode) {
 		}
 	}
 	for vip, asked := range n.view.Handed {
-		if n.view.Claims[vip].Owner != n.view.Self && s.clock(n) > asked.Add(s.timing.HandLimit) {
+		if n.view.Claims[vip].Owner != n.view.Self && s.clock(n) > n.view.handLimit(s.timing, vip, asked) {
 			delete(n.view.Handed, vip)
 		}
 	}

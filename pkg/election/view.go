@@ -57,7 +57,8 @@ type Timing struct {
 	AskEvery time.Duration
 	// HandLeast is how long one that handed a VIP over keeps it at least: until the other has announced it several times,
 	// because a neighbour that just learnt an address does not heed the first (see package announce). It lets go when it hears
-	// the next announcement, or after HandLimit.
+	// the next announcement, or HandLimit after it last heard the other announce any VIP that it got: who gets many takes its
+	// time for all.
 	HandLeast, HandLimit time.Duration
 	// HoldFor is how long after the API server answers it again a speaker waits before it holds an owner dead whose heartbeat it
 	// sees unchanged: so long do holders go on by its word that it lacks the API server, and may stand still meanwhile.
@@ -195,6 +196,8 @@ type View struct {
 	Contested map[string]bool
 	// Handed are the VIPs that this node gave to others and keeps for a while, with when it asked for that last.
 	Handed map[string]Instant
+	// Taken is when this node last heard another one announce a VIP that it had given to it, by the other.
+	Taken map[Owner]Instant
 	// Peers are the other speakers by node.
 	Peers map[string]Peer
 	// Claims by name of the VIP. Claims of VIPs that are gone are here too.

@@ -40,6 +40,9 @@ const (
 	gatherFor = 20 * time.Millisecond
 	// retryAfter is how long a failed Apply waits to be tried again.
 	retryAfter = time.Second
+	// handOverLimit is how long one that ends works on until other nodes have its VIPs. With withdrawTimeout it is less than the
+	// pod's termination grace period (manifests/base/speaker.yaml).
+	handOverLimit = 20 * time.Second
 	// withdrawTimeout bounds the orderly end: the kernel's fence does the same within seconds.
 	withdrawTimeout = 5 * time.Second
 )
@@ -198,7 +201,7 @@ func (s *Speaker) loop(ctx context.Context, ended <-chan struct{}, failed <-chan
 				return true, nil
 			}
 			s.elector.End()
-			ended, late = nil, time.After(2*s.config.Timing.HandLimit)
+			ended, late = nil, time.After(handOverLimit)
 		case <-late:
 			return false, nil
 		case err := <-failed:
