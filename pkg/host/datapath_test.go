@@ -200,23 +200,48 @@ func TestKernelOtherPortsOfAVIPAreClosed(t *testing.T) {
 	}
 }
 
+// TestKernelTranslationsOfOthersSpareVIPs: a NodePort, or a host port, may be the port of a VIP's frontend.
+func TestKernelTranslationsOfOthersSpareVIPs(t *testing.T) {
+	n := build(t)
+	for i, vip := range vips {
+		n.director.Do(func() error {
+			return rules(fmt.Sprintf(`table inet others {
+			chain pre { type nat hook prerouting priority dstnat; fib daddr type local meta l4proto { 6, 17 } th dport 80 dnat %s to %s; }
+		}`, []string{"ip", "ip6"}[i], []string{"10.0.0.99:80", "[fd00::99]:80"}[i]))
+		})
+		for _, proto := range []string{"tcp", "udp"} {
+			if _, _, err := n.client.Ask(proto, "", vip, 80); err != nil {
+				t.Errorf("%s port 80 of VIP %s: %v", proto, vip, err)
+			}
+			if name, _, err := n.client.AskBriefly(proto, "", directors[i], 80); err == nil {
+				t.Errorf("%s port 80 of the node itself, which is translated to nobody: %s answered", proto, name)
+			}
+		}
+		n.director.Do(func() error { return rules("delete table inet others") })
+	}
+}
+
 // dnat makes the director answer on NodePort 30080 as kube-proxy does, on every local address.
 func dnat(n *network) {
 	n.director.Do(func() error {
-		command := exec.Command("nft", "-f", "-")
-		command.Stdin = strings.NewReader(`table inet kube {
+		return rules(`table inet kube {
 			chain pre { type nat hook prerouting priority dstnat;
 				fib daddr type local meta l4proto { 6, 17 } th dport 30080 meta nfproto ipv4 dnat ip to 10.0.0.21:8080
 				fib daddr type local meta l4proto { 6, 17 } th dport 30080 meta nfproto ipv6 dnat ip6 to [fd00::21]:8080
 			}
 			chain post { type nat hook postrouting priority srcnat; ct status dnat masquerade; }
 		}`)
-		out, err := command.CombinedOutput()
-		if err != nil {
-			return fmt.Errorf("nft: %w: %s", err, out)
-		}
-		return nil
 	})
+}
+
+// rules gives nft some.
+func rules(script string) error {
+	command := exec.Command("nft", "-f", "-")
+	command.Stdin = strings.NewReader(script)
+	if out, err := command.CombinedOutput(); err != nil {
+		return fmt.Errorf("nft: %w: %s", err, out)
+	}
+	return nil
 }
 
 // ping sends an echo request and waits for the reply.

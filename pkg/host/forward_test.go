@@ -67,9 +67,12 @@ func TestKernelClientsAreSeenByBackendsThatHaveTheVIP(t *testing.T) {
 			for i, text := range test.backends {
 				addr := netip.MustParseAddr(text)
 				backend := lan.Host(fmt.Sprintf("10.0.0.2%d/24", i+1), fmt.Sprintf("fd00::2%d/64", i+1))
-				backend.Serve(80, fmt.Sprintf("b%d", i+1))
+				if backend.Serve([]int{80, 8081}[i], fmt.Sprintf("b%d", i+1)); i == 1 {
+					backend.Do(func() error { return hostPort(vip, 80, 8081) })
+				}
 				backend.Serve(22, "sshd")
 				receiver, state := model.Receiver{Frontend: f}, n.state
+				state.Received = []model.Frontend{f}
 				if test.forwarding == model.Tunnel {
 					receiver.Wrapped, state.Tunnelled = addr, []model.Frontend{f}
 				}
@@ -177,4 +180,14 @@ func TestKernelLocalBackendsSeeTheClient(t *testing.T) {
 			}
 		}
 	}
+}
+
+// hostPort has the second backend serve what comes to one of its ports on another one, as the CNI plugin portmap does.
+func hostPort(vip netip.Addr, port, to int) error {
+	family, addr := "ip", "10.0.0.22"
+	if vip.Is6() {
+		family, addr = "ip6", "[fd00::22]"
+	}
+	return rules(fmt.Sprintf("table inet others {\nchain pre {\ntype nat hook prerouting priority dstnat\n"+
+		"fib daddr type local tcp dport %d dnat %s to %s:%d\n}\n}\n", port, family, addr, to))
 }

@@ -151,13 +151,6 @@ func parsePrefix(s string) (netip.Prefix, error) {
 // elementsOf returns the elements of all sets for a state, sorted, none twice.
 func elementsOf(s State) ([]element, error) {
 	elements := make([]element, 0, len(s.VIPs)+len(s.Frontends)+2*len(s.SourceRanges))
-	for _, f := range s.Frontends {
-		e, err := open(f, services4, services6)
-		if err != nil {
-			return nil, err
-		}
-		elements = append(elements, e)
-	}
 	ranges := map[model.Frontend][]netip.Prefix{}
 	for _, r := range s.SourceRanges {
 		ranges[r.Frontend] = append(ranges[r.Frontend], r.Prefix)
@@ -174,15 +167,20 @@ func elementsOf(s State) ([]element, error) {
 			elements = append(elements, source)
 		}
 	}
+	for _, as := range []struct {
+		frontends  []model.Frontend
+		set4, set6 string
+	}{{s.Received, received4, received6}, {s.Frontends, services4, services6}, {s.Tunnelled, tunnelled4, tunnelled6}} {
+		for _, f := range as.frontends {
+			e, err := open(f, as.set4, as.set6)
+			if err != nil {
+				return nil, err
+			}
+			elements = append(elements, e)
+		}
+	}
 	for _, vip := range s.VIPs {
 		elements = append(elements, element{set: pick(vip, vips4, vips6), addr: vip})
-	}
-	for _, f := range s.Tunnelled {
-		e, err := open(f, tunnelled4, tunnelled6)
-		if err != nil {
-			return nil, err
-		}
-		elements = append(elements, e)
 	}
 	elements, err := appendTranslations(elements, s)
 	if err != nil {

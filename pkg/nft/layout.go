@@ -16,6 +16,7 @@ const (
 	restricted4, restricted6     = "restricted4", "restricted6"     // frontends that are open to their sources only
 	sources4, sources6           = "sources4", "sources6"           // frontends with the networks that may connect
 	inside4, inside6             = "inside4", "inside6"             // clients that are always translated
+	received4, received6         = "received4", "received6"         // frontends that this node serves as a backend
 	tunnelled4, tunnelled6       = "tunnelled4", "tunnelled6"       // frontends whose packets come wrapped
 	translations4, translations6 = "translations4", "translations6" // backends that do not see the node's address
 )
@@ -30,6 +31,8 @@ var maps = []*knftables.Map{
 var sets = []*knftables.Set{
 	{Name: inside4, Type: "ipv4_addr", Flags: interval},
 	{Name: inside6, Type: "ipv6_addr", Flags: interval},
+	{Name: received4, Type: "ipv4_addr . inet_proto . inet_service"},
+	{Name: received6, Type: "ipv6_addr . inet_proto . inet_service"},
 	{Name: tunnelled4, Type: "ipv4_addr . inet_proto . inet_service"},
 	{Name: tunnelled6, Type: "ipv6_addr . inet_proto . inet_service"},
 	{Name: vips4, Type: "ipv4_addr"},
@@ -43,9 +46,11 @@ var sets = []*knftables.Set{
 }
 
 // Priorities of the hooks, relative to what is named in linux/netfilter_ipv4.h: prerouting before DNAT (-100) and after
-// conntrack (-200), postrouting before the masquerading of kube-proxy and CNIs (100).
+// conntrack (-200), postrouting before the masquerading of kube-proxy and CNIs (100). The first chain that translates a connection
+// is the last that is asked (nf_nat_inet_fn).
 const (
 	prePriority  knftables.BaseChainPriority = knftables.DNATPriority + "-10"
+	natPriority  knftables.BaseChainPriority = knftables.DNATPriority + "-5"
 	postPriority knftables.BaseChainPriority = knftables.SNATPriority + "-5"
 )
 
@@ -70,6 +75,10 @@ var chains = []*knftables.Chain{
 	{
 		Name: "prerouting", Type: knftables.PtrTo(knftables.FilterType),
 		Hook: knftables.PtrTo(knftables.PreroutingHook), Priority: knftables.PtrTo(prePriority),
+	},
+	{
+		Name: "destination", Type: knftables.PtrTo(knftables.NATType),
+		Hook: knftables.PtrTo(knftables.PreroutingHook), Priority: knftables.PtrTo(natPriority),
 	},
 	{
 		Name: "postrouting", Type: knftables.PtrTo(knftables.NATType),
@@ -118,6 +127,12 @@ var rules = []rule{
 	{"bound6", "meta l4proto != { 6, 17, 132 } drop", "other protocols"},
 	{"bound6", "ip6 daddr . meta l4proto . th dport != @services6 drop", "closed ports"},
 	{"bound6", "ip6 daddr . meta l4proto . th dport @restricted6 ip6 daddr . ip6 nexthdr . th dport . ip6 saddr != @sources6 drop", "source ranges"},
+
+	// Connections to frontends keep their destination: NodePorts, host ports and external addresses of others are not for them, and
+	// however many rules kube-proxy has, they pass none of those. IPVS comes later. What this node gets as a backend may well be for
+	// a host port.
+	{"destination", "ip daddr . meta l4proto . th dport @services4 ip daddr . meta l4proto . th dport != @received4 dnat ip to ip daddr", "spared the translations of others"},
+	{"destination", "ip6 daddr . meta l4proto . th dport @services6 ip6 daddr . meta l4proto . th dport != @received6 dnat ip6 to ip6 daddr", "spared the translations of others"},
 
 	// What kube-proxy translates of what this node and its pods send to a VIP is its own. Of the rest, a backend may see the VIP or the
 	// client; any other must answer to this node, not to the client past it.

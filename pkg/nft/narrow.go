@@ -24,6 +24,7 @@ func changing(from, to State) (old, wanted []element, err error) {
 func narrow(from, to State) (State, State) {
 	from.VIPs, to.VIPs = differing(from.VIPs, to.VIPs, alone[netip.Addr])
 	from.Frontends, to.Frontends = differing(from.Frontends, to.Frontends, alone[model.Frontend])
+	from.Received, to.Received = differing(from.Received, to.Received, alone[model.Frontend])
 	from.Tunnelled, to.Tunnelled = differing(from.Tunnelled, to.Tunnelled, alone[model.Frontend])
 	// The networks of one frontend are merged, and of two sources for one backend one counts.
 	from.SourceRanges, to.SourceRanges = differing(from.SourceRanges, to.SourceRanges, func(a, b model.SourceRange) bool {

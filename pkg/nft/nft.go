@@ -18,6 +18,9 @@
 // through lo and is dropped like everybody's. The rules look only at VIPs that are local here (fib): a standby forwards a
 // pod's packets to the holder, which decides.
 //
+// The rules of others that translate destinations, which may be thousands, are not asked for a connection to a frontend: it gets a
+// translation to where it goes anyway, before them.
+//
 // What IPVS has forwarded is recognised in postrouting by its conntrack entry: it was sent to a VIP, is on its way to
 // something else, and no nat rule did that (ct status). No packet marks are used: they belong to kube-proxy and CNIs.
 package nft
@@ -46,8 +49,8 @@ type State struct {
 	// would see the client see this node all the same.
 	Translations []model.Translation
 	Inside       []netip.Prefix
-	// Tunnelled are open frontends whose packets come wrapped: their connections are told to leave room for that.
-	Tunnelled []model.Frontend
+	// Received are open frontends that this node serves as a backend, Tunnelled those of them whose packets come wrapped: their connections are told to leave room for that.
+	Received, Tunnelled []model.Frontend
 }
 
 // Table is the table of a network namespace. Its methods run the program nft (1.0.1 or later) and must be called in the

@@ -62,8 +62,8 @@ var example = State{
 	Translations: []model.Translation{
 		translation("10.0.0.100", "10.0.0.1:80", model.TCP, model.FromVIP), translation("fd00::100", "[fd00:1::1]:53", model.UDP, model.FromClient),
 	},
-	Inside:    []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00:1::1/128")},
-	Tunnelled: []model.Frontend{web6},
+	Inside:   []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00:1::1/128")},
+	Received: []model.Frontend{web4, web6}, Tunnelled: []model.Frontend{web6},
 }
 
 func translation(vip, backend string, proto model.Protocol, source model.Source) model.Translation {
@@ -115,6 +115,7 @@ func TestSyncWritesTheSets(t *testing.T) {
 	}
 	want := []string{
 		"inside4 { 10.244.0.0/16 }", "inside6 { fd00:1::1/128 }",
+		"received4 { 10.0.0.100 . 6 . 80 }", "received6 { fd00::100 . 6 . 80 }",
 		"restricted4 { 10.0.0.100 . 6 . 80 }",
 		"restricted6 { fd00::100 . 6 . 80 }",
 		"services4 { 10.0.0.100 . 6 . 80 }", "services4 { 10.0.0.100 . 17 . 53 }",

@@ -59,6 +59,10 @@ var outsideChains = []*knftables.Chain{
 		Hook: knftables.PtrTo(knftables.OutputHook), Priority: knftables.PtrTo(knftables.FilterPriority + "-10"),
 	},
 	{
+		Name: "destination", Type: knftables.PtrTo(knftables.NATType),
+		Hook: knftables.PtrTo(knftables.PreroutingHook), Priority: knftables.PtrTo(natPriority),
+	},
+	{
 		Name: "postrouting", Type: knftables.PtrTo(knftables.NATType),
 		Hook: knftables.PtrTo(knftables.PostroutingHook), Priority: knftables.PtrTo(postPriority),
 	},
@@ -80,6 +84,8 @@ func (c OutsideConfig) rules() []rule {
 		{"output", fmt.Sprintf("ip6 daddr %s meta l4proto 17 jump beat", c.Beat), "prolongs it"},
 		{"postrouting", fmt.Sprintf("ip saddr %s oifname != %q masquerade", c.Inside4, c.Link), "out of the namespace"},
 		{"postrouting", fmt.Sprintf("ip6 saddr %s oifname != %q masquerade", c.Inside6, c.Link), "out of the namespace"},
+		{"destination", fmt.Sprintf("ip daddr @%s dnat ip to ip daddr", vips4), "spared the translations of others"},
+		{"destination", fmt.Sprintf("ip6 daddr @%s dnat ip6 to ip6 daddr", vips6), "spared the translations of others"},
 		{"prerouting", fmt.Sprintf("ip daddr @%s %s drop", vips4, returns), returnsFor},
 		{"prerouting", fmt.Sprintf("ip6 daddr @%s %s drop", vips6, returns), returnsFor},
 		// A backend that saw the client's address answers to that, and the namespace is not on the way.

@@ -256,12 +256,15 @@ func TestKernelIsolatedDatapathIsLeftAloneWhenItIsAsWanted(t *testing.T) {
 	}
 }
 
-// TestKernelIsolatedDatapathUsesItsOwnNodePort: kube-proxy's translation of NodePorts is in PREROUTING.
+// TestKernelIsolatedDatapathUsesItsOwnNodePort: kube-proxy's translation of NodePorts is in PREROUTING, and so is that of a
+// Service's address which is not told to be a proxy's (ipMode), which is not for VIPs.
 func TestKernelIsolatedDatapathUsesItsOwnNodePort(t *testing.T) {
 	c := build(t)
 	defer c.live()()
 	run(t, c.holder, `table inet kube {
 		chain pre { type nat hook prerouting priority dstnat;
+			ip daddr `+vips[0]+` meta l4proto { 6, 17 } th dport 80 dnat ip to 10.0.0.99:80
+			ip6 daddr `+vips[1]+` meta l4proto { 6, 17 } th dport 80 dnat ip6 to [fd00::99]:80
 			fib daddr type local meta l4proto { 6, 17 } th dport 30080 meta nfproto ipv4 dnat ip to 10.0.0.21:8080
 			fib daddr type local meta l4proto { 6, 17 } th dport 30080 meta nfproto ipv6 dnat ip6 to [fd00::21]:8080
 		}

@@ -58,6 +58,7 @@ func (s *step) tableState(leaving []netip.Addr) nft.State {
 		}
 	}
 	for _, receiver := range receivers {
+		state.Received = append(state.Received, receiver.Frontend)
 		if receiver.Wrapped.IsValid() {
 			state.Tunnelled = append(state.Tunnelled, receiver.Frontend)
 		}
@@ -103,5 +104,6 @@ func (s *step) noteTable(state nft.State) {
 
 func sameTable(a, b nft.State) bool {
 	return same(a.VIPs, b.VIPs) && same(a.Frontends, b.Frontends) && same(a.SourceRanges, b.SourceRanges) &&
-		same(a.Translations, b.Translations) && same(a.Inside, b.Inside) && same(a.Tunnelled, b.Tunnelled)
+		same(a.Translations, b.Translations) && same(a.Inside, b.Inside) &&
+		same(a.Received, b.Received) && same(a.Tunnelled, b.Tunnelled)
 }
