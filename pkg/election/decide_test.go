@@ -259,6 +259,17 @@ func list(names []string) string {
 	return fmt.Sprint(names)
 }
 
+// TestAnAnswerThatCameLateLeavesTimeForTheNext: a renewal that took almost TSelf gives a right that ends before another could.
+func TestAnAnswerThatCameLateLeavesTimeForTheNext(t *testing.T) {
+	view := scene()
+	view.Policy, view.Renewed, view.Attempted = Hold, 97*second+second/5, 97*second+second/5
+	view.Until, view.Reach = 100*second+second/10, map[string]Reach{"b": {Alive: true}, "c": {Alive: true}}
+	d := Decide(100*second, DefaultTiming(), view)
+	if want := view.Renewed.Add(4300 * time.Millisecond); !d.Renew || !d.Ask || d.Until < want {
+		t.Errorf("renews: %v, asks peers: %v, right until %v, want %v at least", d.Renew, d.Ask, d.Until, want)
+	}
+}
+
 func TestRenewals(t *testing.T) {
 	owner := scene()
 	owner.Attempted = 98 * second

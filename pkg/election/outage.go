@@ -7,10 +7,20 @@ import (
 )
 
 // lacks reports whether the API server does not answer this speaker: a request since the last renewal that succeeded failed,
-// or one has been under way for long.
-func (d *decider) lacks() bool {
-	return d.view.Failed > d.view.Renewed ||
-		d.view.Attempted > d.view.Renewed && d.now >= d.view.Attempted.Add(d.timing.AskEvery)
+// or one is late.
+func (d *decider) lacks() bool { return d.view.Failed > d.view.Renewed || d.now >= d.late() }
+
+// late is when the next renewal is: when it has been under way for AskEvery, or would have been if it had begun at its time, which
+// it cannot where the one before was answered late.
+func (d *decider) late() Instant {
+	late := d.view.Renewed.Add(d.timing.RenewEvery)
+	if _, owns := d.owned[d.view.Self.Node]; !owns {
+		late = d.view.Renewed.Add(d.timing.IdleRenewEvery)
+	}
+	if d.view.Attempted > d.view.Renewed {
+		late = min(late, d.view.Attempted)
+	}
+	return late.Add(d.timing.AskEvery)
 }
 
 // ask asks the peers whether the API server answers them, as long as it does not answer this speaker.
@@ -19,9 +29,7 @@ func (d *decider) ask() {
 		return
 	}
 	if !d.lacks() {
-		if d.view.Attempted > d.view.Renewed {
-			d.wakeAt(d.view.Attempted.Add(d.timing.AskEvery))
-		}
+		d.wakeAt(d.late())
 		return
 	}
 	at := d.view.Asked.Add(d.timing.AskEvery)
