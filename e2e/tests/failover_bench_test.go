@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -30,7 +29,7 @@ var (
 	keepalivedNodes   = []string{"n4", "n5"}
 	failoverServer    = "router"
 	nodesOfFailover   = 5
-	keepalivedAddress = netip.MustParseAddr("10.87.240.9")
+	keepalivedAddress = netip.MustParseAddr("10.87.240.9") // the first
 )
 
 const failoverPort = 8080 // of the server
@@ -93,16 +92,16 @@ func replace(ctx context.Context, s *scenario.Scenario, node string) error {
 	return s.Fault(ctx, cluster.StartSpeaker, node)
 }
 
-// contender keeps an address answering.
+// contender keeps addresses answering, all on one node.
 type contender interface {
 	String() string
-	address() netip.Addr
-	// holder waits until a node other than not has the address.
+	addresses() []netip.Addr
+	// holder waits until a node other than not has the addresses.
 	holder(ctx context.Context, not string) (string, error)
 	// meets says whether there is something to compare.
 	meets(blow) bool
 	strike(ctx context.Context, blow blow, node string) error
-	// mend returns when the node can take the address again.
+	// mend returns when the node can take the addresses again.
 	mend(ctx context.Context, blow blow, node string) error
 }
 
@@ -110,16 +109,16 @@ type contender interface {
 // fault, in turn Fairlead's and keepalived's: one address each, of the same HTTP server, both by IPVS with masquerading.
 // keepalived has adverts every second and equal priorities, so that an address stays where it is, as Fairlead's does.
 func BenchmarkFailover(b *testing.B) {
-	s := connectForFailover(b, nodesOfFailover)
+	s := connectForFailover(b)
 	poolWith(b, s, onNodes(failoverNodes))
 	serve(b, s, failoverServer, fmt.Sprintf("http:%d", failoverPort))
 	vip := newVIPContender(b, s)
 	contenders := []contender{vip}
 	if _, err := exec.LookPath("keepalived"); err == nil {
-		contenders = append(contenders, newKeepalivedContender(b, s))
+		contenders = append(contenders, newKeepalivedContender(b, s, 1, false))
 	}
 	for _, c := range contenders {
-		answers(b, s, "client", c.address(), 80)
+		answers(b, s, "client", c.addresses()[0], 80)
 	}
 	for _, blow := range blows {
 		b.Run("fault="+blow.name, func(b *testing.B) {
@@ -138,13 +137,13 @@ func BenchmarkFailover(b *testing.B) {
 }
 
 // connectForFailover skips where the lab is another.
-func connectForFailover(b *testing.B, nodes int) *scenario.Scenario {
+func connectForFailover(b *testing.B) *scenario.Scenario {
 	b.Helper()
 	s, ctx := connect(b)
 	have, err := s.Nodes(ctx)
 	must(b, err)
-	if len(have) != nodes {
-		b.Skipf("needs %d nodes: run by make bench-failover or bench-many", nodes)
+	if len(have) != nodesOfFailover {
+		b.Skipf("needs %d nodes: run by make bench-failover or bench-many", nodesOfFailover)
 	}
 	return s
 }
@@ -190,7 +189,7 @@ func contest(b *testing.B, s *scenario.Scenario, contenders []contender, blow bl
 func (t *tally) add(b *testing.B, s *scenario.Scenario, c contender, blow blow, run int) {
 	b.Helper()
 	var from, to string
-	seen := whileAsked(b, s, c.address(), func(ctx context.Context) (err error) {
+	seen := whileAsked(b, s, c.addresses()[0], func(ctx context.Context) (err error) {
 		if from, err = c.holder(ctx, ""); err != nil {
 			return err
 		}
@@ -250,9 +249,9 @@ func newVIPContender(b *testing.B, s *scenario.Scenario) vipContender {
 	return vipContender{Scenario: s, addr: addresses[0]}
 }
 
-func (vipContender) String() string        { return "vip" }
-func (v vipContender) address() netip.Addr { return v.addr }
-func (vipContender) meets(blow) bool       { return true }
+func (vipContender) String() string            { return "vip" }
+func (v vipContender) addresses() []netip.Addr { return []netip.Addr{v.addr} }
+func (vipContender) meets(blow) bool           { return true }
 
 func (v vipContender) holder(ctx context.Context, not string) (string, error) {
 	return v.Holder(ctx, v.addr, not)
@@ -284,102 +283,5 @@ func atWork(ctx context.Context, s *scenario.Scenario, node string) error {
 	if err == nil && lease.Annotations[v1alpha1.GroupName+"/restarts-within"] != "" {
 		err = fmt.Errorf("the speaker of %s restarts", node)
 	}
-	return err
-}
-
-// keepalivedContender is two nodes with keepalived.
-type keepalivedContender struct {
-	*scenario.Scenario
-	b               *testing.B // which they end with
-	prepare, config string
-	daemons         map[string]*daemon
-}
-
-func newKeepalivedContender(b *testing.B, s *scenario.Scenario) *keepalivedContender {
-	b.Helper()
-	k := &keepalivedContender{Scenario: s, b: b, daemons: map[string]*daemon{}}
-	// What a killed one left is taken away first.
-	k.prepare = fmt.Sprintf(`
-		sysctl -qw net.ipv4.ip_forward=1 net.ipv4.vs.conntrack=1
-		nft 'add table ip keepalived; flush table ip keepalived
-			add chain ip keepalived postrouting { type nat hook postrouting priority srcnat - 5; }
-			add rule ip keepalived postrouting ct original ip daddr %[1]s masquerade'
-		ip addr del %[1]s/32 dev eth0 2>&- || true
-		ipvsadm -D -t %[1]s:80 2>&- || true`, keepalivedAddress)
-	k.config = fmt.Sprintf("vrrp_instance failover {\n state BACKUP\n nopreempt\n interface eth0\n virtual_router_id 52\n"+
-		" priority 100\n advert_int 1\n virtual_ipaddress {\n  %[1]s\n }\n}\n"+
-		"virtual_server %[1]s 80 {\n lb_algo rr\n lb_kind NAT\n protocol TCP\n delay_loop 5\n"+
-		" real_server %[2]s %[3]d {\n  weight 1\n  TCP_CHECK {\n   connect_timeout 3\n  }\n }\n}\n",
-		keepalivedAddress, nodeAddress(b, s, failoverServer, true), failoverPort)
-	ctx := within(b.Context(), b)
-	for _, node := range keepalivedNodes {
-		k.start(node)
-		_, err := k.holder(ctx, "") // the first is to be it before the next one starts
-		must(b, err)
-	}
-	return k
-}
-
-func (k *keepalivedContender) start(node string) {
-	k.daemons[node] = runKeepalived(k.b, k.Scenario, node, k.prepare, k.config)
-}
-
-func (*keepalivedContender) String() string      { return "keepalived" }
-func (*keepalivedContender) address() netip.Addr { return keepalivedAddress }
-
-// meets is false for an upgrade: a keepalived that is stopped gives its address away, as on a node that is drained.
-func (*keepalivedContender) meets(blow blow) bool { return !blow.stays }
-
-// state is what a keepalived said last that it is, if it balances; no server is with it whose check failed.
-func (k *keepalivedContender) state(node string) string {
-	log := k.daemons[node].log()
-	_, state, _ := strings.Cut(log[max(0, strings.LastIndex(log, "Entering ")):], " ")
-	state, _, _ = strings.Cut(state, " STATE")
-	if !strings.Contains(log, "Gained quorum") || strings.Count(log, "Removing service") > strings.Count(log, "Adding service") {
-		return "not balancing, " + state
-	}
-	return state
-}
-
-// holder waits until one is master, and until the other is ready if it need not be another.
-func (k *keepalivedContender) holder(ctx context.Context, not string) (holder string, err error) {
-	err = scenario.Until(ctx, func() error {
-		states := map[string]string{}
-		for node := range k.daemons {
-			if node != not {
-				states[k.state(node)] = node
-			}
-		}
-		holder = states["MASTER"]
-		if _, ready := states["BACKUP"]; holder == "" || not == "" && len(k.daemons) > 1 && !ready {
-			return fmt.Errorf("states of keepalived and their nodes: %v", states)
-		}
-		return nil
-	})
-	return holder, err
-}
-
-func (k *keepalivedContender) strike(ctx context.Context, blow blow, node string) error {
-	if blow.signal != 0 {
-		k.daemons[node].end(blow.signal)
-		return nil
-	}
-	return blow.strike(ctx, k.Scenario, node)
-}
-
-func (k *keepalivedContender) mend(ctx context.Context, blow blow, node string) error {
-	if blow.signal == 0 {
-		if err := blow.mend(ctx, k.Scenario, node); err != nil {
-			return err
-		}
-		if err := scenario.Until(ctx, func() error { return atWork(ctx, k.Scenario, node) }); err != nil {
-			return err // its speaker's start would be in the way of the next run
-		}
-	}
-	if !blow.outlived {
-		k.daemons[node].end(syscall.SIGKILL) // of a node that lost power it is waited for only
-		k.start(node)
-	}
-	_, err := k.holder(ctx, "")
 	return err
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -33,37 +34,80 @@ const (
 const manyVIPs = "FAIRLEAD_VIPS"
 
 // BenchmarkFailoverOfMany lets a node fail that holds as many VIPs as FAIRLEAD_VIPS says, each a Service of its own of one pod, all of
-// which the one other candidate has to take. Some are asked: the times that each did not answer, from the first request that
-// failed until an answer comes, are the figures. A host of the LAN hears when each of all is announced anew: announced is the time
-// from the blow until then.
+// which the one other candidate has to take; in turn with one of two keepaliveds that hold as many. Some are asked: the times that
+// each did not answer, from the first request that failed until an answer comes, are the figures. A host of the LAN hears when each of
+// all is announced anew: announced is the time from the blow until then.
 func BenchmarkFailoverOfMany(b *testing.B) {
 	if os.Getenv(manyVIPs) == "" {
 		b.Skipf("%s is not set: run by make bench-many", manyVIPs)
 	}
-	s := connectForFailover(b, len(failoverNodes))
-	m := newMany(b, s)
+	s := connectForFailover(b)
+	vips := newMany(b, s)
+	contenders := []contender{vips}
+	if _, err := exec.LookPath("keepalived"); err == nil {
+		serve(b, s, failoverServer, fmt.Sprintf("http:%d", failoverPort))
+		contenders = append(contenders, newKeepalivedContender(b, s, len(vips.addrs), true))
+	}
 	for _, blow := range blows {
 		b.Run("fault="+blow.name, func(b *testing.B) {
-			var gaps, announced []time.Duration
-			runs := failoverRuns(b)
-			for run := range runs {
-				sample, all := m.strike(b, blow)
-				progress("%s %d: longest times without an answer %v, announced after %v", blow.name, run+1, sample, lastOf(all))
-				gaps, announced = append(gaps, sample...), append(announced, all...)
-			}
-			slices.Sort(announced)
-			b.Run(fmt.Sprintf("vips=%d", m.vips), func(b *testing.B) {
-				for b.Loop() {
-					report(b, gaps)
-					b.ReportMetric(float64(runs), "runs")
-					if len(announced) > 0 {
-						b.ReportMetric(float64(announced[len(announced)/2].Milliseconds()), "announced-p50-ms")
-						b.ReportMetric(float64(lastOf(announced).Milliseconds()), "announced-max-ms")
-					}
+			of := contestOfMany(b, s, contenders, blow)
+			for _, c := range contenders {
+				if c.meets(blow) {
+					b.Run(fmt.Sprintf("of=%s/addresses=%d", c, len(c.addresses())), of[c].report)
 				}
-			})
+			}
 		})
 	}
+}
+
+// tallyOfMany is what was seen of a contender: how long sampled addresses did not answer, and when each of all was announced anew.
+type tallyOfMany struct {
+	runs            int
+	gaps, announced []time.Duration
+}
+
+func (t *tallyOfMany) report(b *testing.B) {
+	slices.Sort(t.announced)
+	for b.Loop() {
+		report(b, t.gaps)
+		b.ReportMetric(float64(t.runs), "runs")
+		b.ReportMetric(float64(len(t.gaps)-countOf(t.gaps, 0)), "failed")
+		if len(t.announced) > 0 {
+			b.ReportMetric(float64(t.announced[len(t.announced)/2].Milliseconds()), "announced-p50-ms")
+			b.ReportMetric(float64(lastOf(t.announced).Milliseconds()), "announced-max-ms")
+		}
+	}
+}
+
+// countOf is how many times are so long.
+func countOf(times []time.Duration, long time.Duration) (count int) {
+	for _, t := range times {
+		if t == long {
+			count++
+		}
+	}
+	return count
+}
+
+// contestOfMany lets contenders meet a fault in turn, as often as asked for.
+func contestOfMany(b *testing.B, s *scenario.Scenario, contenders []contender, blow blow) map[contender]*tallyOfMany {
+	b.Helper()
+	of := map[contender]*tallyOfMany{}
+	for run := range failoverRuns(b) {
+		for _, c := range contenders {
+			if !c.meets(blow) {
+				continue
+			}
+			if of[c] == nil {
+				of[c] = &tallyOfMany{}
+			}
+			sample, all := strikeMany(b, s, c, blow)
+			progress("%s %d, %s: longest times without an answer %v, announced after %v", blow.name, run+1, c, sample, lastOf(all))
+			of[c].runs++
+			of[c].gaps, of[c].announced = append(of[c].gaps, sample...), append(of[c].announced, all...)
+		}
+	}
+	return of
 }
 
 // lastOf is the longest time, 0 of none: who stays announces nothing anew.
@@ -74,8 +118,7 @@ func lastOf(times []time.Duration) time.Duration {
 // many are VIPs that two nodes may hold.
 type many struct {
 	*scenario.Scenario
-	vips      int
-	addresses []netip.Addr
+	addrs []netip.Addr
 }
 
 func newMany(b *testing.B, s *scenario.Scenario) *many {
@@ -88,21 +131,22 @@ func newMany(b *testing.B, s *scenario.Scenario) *many {
 		Listen: []string{"http:8080"},
 	})
 	must(b, err)
-	m := &many{Scenario: s, vips: atLeastOne(b, manyVIPs, 0)}
-	b.Cleanup(func() { m.remove(b) })
+	vips := atLeastOne(b, manyVIPs, 0)
+	m := &many{Scenario: s}
+	b.Cleanup(func() { m.remove(b, vips) })
 	group, creating := errgroup.WithContext(ctx)
 	group.SetLimit(16)
-	for i := range m.vips {
+	for i := range vips {
 		group.Go(func() error {
 			_, err := s.CreateService(creating, scenario.Service(fmt.Sprintf("many-%d", i), single, manyPorts))
 			return err
 		})
 	}
 	must(b, group.Wait())
-	for i := range m.vips {
+	for i := range vips {
 		addresses, err := s.Addresses(ctx, fmt.Sprintf("many-%d", i), 1)
 		must(b, err)
-		m.addresses = append(m.addresses, addresses[0])
+		m.addrs = append(m.addrs, addresses[0])
 	}
 	must(b, m.heldBy(ctx, failoverNodes[0], ""))
 	pool, err := s.Fairlead.FairleadV1alpha1().IPPools().Get(ctx, "many", metav1.GetOptions{})
@@ -121,12 +165,12 @@ func manyPorts(service *corev1.Service) {
 }
 
 // remove ends what newMany made.
-func (m *many) remove(b *testing.B) {
+func (m *many) remove(b *testing.B, vips int) {
 	ctx, cancel := context.WithTimeout(context.Background(), manyPatience)
 	defer cancel()
 	group, deleting := errgroup.WithContext(ctx)
 	group.SetLimit(16)
-	for i := range m.vips {
+	for i := range vips {
 		group.Go(func() error {
 			return m.Core.CoreV1().Services(scenario.Namespace).Delete(deleting, fmt.Sprintf("many-%d", i), metav1.DeleteOptions{})
 		})
@@ -144,7 +188,7 @@ func (m *many) remove(b *testing.B) {
 
 // heldBy waits until a node holds all, which another one held.
 func (m *many) heldBy(ctx context.Context, node, before string) error {
-	for _, addr := range m.addresses {
+	for _, addr := range m.addrs {
 		if holder, err := m.Holder(ctx, addr, before); err != nil || holder != node {
 			time.Sleep(time.Second) // what is in the wrong place does not come back soon
 			return errors.Join(fmt.Errorf("VIP %s is held by %q, want %s", addr, holder, node), err)
@@ -156,36 +200,59 @@ func (m *many) heldBy(ctx context.Context, node, before string) error {
 // programmed returns nil if a node's IPVS has all.
 func (m *many) programmed(ctx context.Context, node string) error {
 	out, err := m.Output(ctx, node, "sh", "-c", scenario.Everywhere("ipvsadm -Ln"))
-	if servers := strings.Count(out, "TCP  10.87."); err == nil && servers != m.vips {
+	if servers := strings.Count(out, "TCP  10.87."); err == nil && servers != len(m.addrs) {
 		time.Sleep(time.Second) // to list a thousand of them is work for the lab's one processor
-		err = fmt.Errorf("IPVS of node %s has %d of %d VIPs", node, servers, m.vips)
+		err = fmt.Errorf("IPVS of node %s has %d of %d VIPs", node, servers, len(m.addrs))
 	}
 	return err
 }
 
-// strike lets the node fail that holds all, and returns how long each of a sample did not answer, and when each of all was
+func (*many) String() string            { return "vip" }
+func (m *many) addresses() []netip.Addr { return m.addrs }
+func (*many) meets(blow) bool           { return true }
+
+func (m *many) holder(ctx context.Context, not string) (string, error) {
+	node, err := m.Holder(ctx, m.addrs[0], not)
+	if err == nil {
+		err = scenario.Until(ctx, func() error { return m.heldBy(ctx, node, not) })
+	}
+	return node, err
+}
+
+func (m *many) strike(ctx context.Context, blow blow, node string) error {
+	return blow.strike(ctx, m.Scenario, node)
+}
+
+func (m *many) mend(ctx context.Context, blow blow, node string) error {
+	if err := blow.mend(ctx, m.Scenario, node); err != nil {
+		return err
+	}
+	if err := scenario.Until(ctx, func() error { return atWork(ctx, m.Scenario, node) }); err != nil {
+		return err
+	}
+	return scenario.Until(ctx, func() error { return m.programmed(ctx, node) })
+}
+
+// strikeMany lets the node fail that holds all, and returns how long each of a sample did not answer, and when each of all was
 // announced by the other, if they go there. The node is a standby again thereafter, unless it kept them.
-func (m *many) strike(b *testing.B, blow blow) (sample, announced []time.Duration) {
+func strikeMany(b *testing.B, s *scenario.Scenario, c contender, blow blow) (sample, announced []time.Duration) {
 	b.Helper()
 	ctx, cancel := context.WithTimeout(b.Context(), manyPatience)
 	defer cancel()
-	node, err := m.Holder(ctx, m.addresses[0], "")
+	node, err := c.holder(ctx, "")
 	must(b, err)
-	other := failoverNodes[0]
-	if node == other {
-		other = failoverNodes[1]
-	}
-	must(b, scenario.Until(ctx, func() error { return m.heldBy(ctx, node, "") }))
-	urls := m.urls((m.vips + manySample - 1) / manySample)
-	probe, err := m.Probe(ctx, "client", cluster.ProbeOptions{Every: sampleEvery, Timeout: manyTimeout}, urls...)
+	urls := sampled(c.addresses())
+	probe, err := s.Probe(ctx, "client", cluster.ProbeOptions{Every: sampleEvery, Timeout: manyTimeout}, urls...)
 	must(b, err)
 	must(b, scenario.Until(ctx, func() error { return quiet(probe, len(urls)) }))
-	stop, err := m.Hear(ctx, "client")
+	stop, err := s.Hear(ctx, "client")
 	must(b, err)
 	asked, struck := len(probe.Events()), time.Duration(time.Now().UnixNano())
-	must(b, blow.strike(ctx, m.Scenario, node))
+	must(b, c.strike(ctx, blow, node))
+	other := node
 	if !blow.stays {
-		must(b, m.heldBy(ctx, other, node))
+		other, err = c.holder(ctx, node)
+		must(b, err)
 	}
 	must(b, scenario.Until(ctx, func() error { return eachUp(probe, len(urls)) }))
 	must(b, scenario.Until(ctx, func() error { return quiet(probe, len(urls)) }))
@@ -197,19 +264,17 @@ func (m *many) strike(b *testing.B, blow blow) (sample, announced []time.Duratio
 	}
 	_, err = probe.Stop()
 	must(b, err)
-	if !blow.stays {
-		announced = m.announcedBy(b, other, all, struck)
+	if other != node {
+		announced = announcedBy(b, s, other, c.addresses(), all, struck)
 	}
-	must(b, blow.mend(ctx, m.Scenario, node))
-	must(b, scenario.Until(ctx, func() error { return atWork(ctx, m.Scenario, node) }))
-	must(b, scenario.Until(ctx, func() error { return m.programmed(ctx, node) }))
+	must(b, c.mend(ctx, blow, node))
 	return sample, announced
 }
 
-// announcedBy is when a node first announced each of all after a moment.
-func (m *many) announcedBy(b *testing.B, node string, heard []scenario.Announcement, from time.Duration) (after []time.Duration) {
+// announcedBy is when a node first announced each of some addresses after a moment.
+func announcedBy(b *testing.B, s *scenario.Scenario, node string, addrs []netip.Addr, heard []scenario.Announcement, from time.Duration) (after []time.Duration) {
 	b.Helper()
-	mac, err := m.Output(b.Context(), node, "cat", "/sys/class/net/eth0/address")
+	mac, err := s.Output(b.Context(), node, "cat", "/sys/class/net/eth0/address")
 	must(b, err)
 	first := map[netip.Addr]time.Duration{}
 	for _, a := range heard {
@@ -217,7 +282,7 @@ func (m *many) announcedBy(b *testing.B, node string, heard []scenario.Announcem
 			first[a.Addr] = a.At - from
 		}
 	}
-	for _, addr := range m.addresses {
+	for _, addr := range addrs {
 		at, known := first[addr]
 		if !known {
 			b.Fatalf("%s never announced %s", node, addr)
@@ -227,12 +292,12 @@ func (m *many) announcedBy(b *testing.B, node string, heard []scenario.Announcem
 	return after
 }
 
-// urls are those of one address of every so many.
-func (m *many) urls(of int) (out []string) {
-	for i := 0; i < len(m.addresses); i += of {
-		out = append(out, fmt.Sprintf("http://%s:80/", m.addresses[i]))
+// sampled are the URLs of manySample addresses or fewer.
+func sampled(addrs []netip.Addr) (urls []string) {
+	for i := 0; i < len(addrs); i += (len(addrs) + manySample - 1) / manySample {
+		urls = append(urls, scenario.URL(addrs[i], 80))
 	}
-	return out
+	return urls
 }
 
 // quiet returns nil if all URLs answer and nothing changed for some requests.
