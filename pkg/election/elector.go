@@ -63,6 +63,7 @@ type Elector struct {
 	bound     map[string]bool                  // nil until the datapath reported
 	busy      map[string]bool
 	claiming  int                // how many of those are writes of claims
+	claimed   Instant            // when the last of those ended
 	giveUp    context.CancelFunc // ends the renewal under way
 	failedAt  map[string]Instant
 	settled   bool
@@ -269,7 +270,7 @@ func (e *Elector) finish(ctx context.Context, key string, started Instant, err e
 		e.view.Answered = e.config.Clock()
 	}
 	if isClaim(key) {
-		e.claiming--
+		e.claiming, e.claimed = e.claiming-1, e.config.Clock()
 	}
 	delete(e.busy, key)
 	delete(e.failedAt, key)
@@ -375,11 +376,14 @@ func (e *Elector) Status() Status {
 	return status
 }
 
+// claimLull is how long after a write of a claim another may come of the same takeover: one that is decided when it ended.
+const claimLull = 100 * time.Millisecond
+
 // Claiming reports whether claims are being written now.
 func (e *Elector) Claiming() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.claiming > 0
+	return e.claiming > 0 || e.claimed > 0 && e.config.Clock() < e.claimed.Add(claimLull)
 }
 
 // Until is when the right to announce any VIP lapses, unless it is prolonged before.

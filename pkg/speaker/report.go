@@ -153,8 +153,8 @@ const (
 	// statusWriters is how many statuses are written at once.
 	statusWriters = 8
 	// yieldMost is how long statuses wait for claims, which are looked at every yieldStep: a node that takes over hundreds of
-	// VIPs has better things to ask of the API server.
-	yieldMost = 2 * time.Second
+	// VIPs has better things to ask of the API server, and everybody else better things to hear of.
+	yieldMost = 5 * time.Second
 	yieldStep = 20 * time.Millisecond
 )
 
