@@ -49,7 +49,8 @@ type State struct {
 	// would see the client see this node all the same.
 	Translations []model.Translation
 	Inside       []netip.Prefix
-	// Received are open frontends that this node serves as a backend, Tunnelled those of them whose packets come wrapped: their connections are told to leave room for that.
+	// Received are open frontends that this node serves as a backend, Tunnelled those of them whose packets come wrapped: their
+	// connections are told to leave room for that.
 	Received, Tunnelled []model.Frontend
 }
 
