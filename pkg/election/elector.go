@@ -66,6 +66,7 @@ type Elector struct {
 	claimed   Instant            // when the last of those ended
 	giveUp    context.CancelFunc // ends the renewal under way
 	failedAt  map[string]Instant
+	heard     map[string]Instant // when another was first heard to announce what this speaker gave to it
 	settled   bool
 	lapsed    bool // the right, at the last decision
 	offered   bool // VIPs were set from a settled status
@@ -114,6 +115,7 @@ func New(config Config) *Elector {
 		deleted:  map[string]uint64{},
 		busy:     map[string]bool{},
 		failedAt: map[string]Instant{},
+		heard:    map[string]Instant{},
 	}
 	e.view = View{
 		Self: Owner{Node: config.Node}, Peers: map[string]Peer{}, Claims: map[string]Claim{},
@@ -219,14 +221,6 @@ func (e *Elector) step(ctx context.Context) time.Duration {
 		}
 	}
 	return wake
-}
-
-// forgetHanded forgets what was given away and has gone.
-func (e *Elector) forgetHanded(now Instant) {
-	maps.DeleteFunc(e.view.Handed, func(vip string, asked Instant) bool {
-		return e.view.Claims[vip].Owner != e.view.Self && now > e.view.handLimit(e.config.Timing, vip, asked)
-	})
-	maps.DeleteFunc(e.view.Taken, func(_ Owner, heard Instant) bool { return now > heard.Add(e.config.Timing.HandLimit) })
 }
 
 // start runs an API write unless one of the same key is under way or failed a moment ago, or too many claims are being written;

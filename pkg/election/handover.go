@@ -2,6 +2,7 @@ package election
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 )
 
@@ -51,4 +52,13 @@ func (d *decider) handed(vip VIP) bool {
 // handLimit is when this node lets go of a VIP that another one has from it, if it does not hear the other announce it.
 func (v *View) handLimit(timing Timing, vip string, asked Instant) Instant {
 	return max(asked, v.Taken[v.Claims[vip].Owner]).Add(timing.HandLimit)
+}
+
+// forgetHanded forgets what was given away and has gone.
+func (e *Elector) forgetHanded(now Instant) {
+	maps.DeleteFunc(e.view.Handed, func(vip string, asked Instant) bool {
+		return e.view.Claims[vip].Owner != e.view.Self && now > e.view.handLimit(e.config.Timing, vip, asked)
+	})
+	maps.DeleteFunc(e.heard, func(vip string, _ Instant) bool { _, given := e.view.Handed[vip]; return !given })
+	maps.DeleteFunc(e.view.Taken, func(_ Owner, heard Instant) bool { return now > heard.Add(e.config.Timing.HandLimit) })
 }

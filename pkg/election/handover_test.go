@@ -30,11 +30,14 @@ func TestWhatWasGivenIsKeptWhileTheOtherComesToIt(t *testing.T) {
 		e.Announced(vip)
 	}
 	announced(time.Second, names[0])
-	keeps(time.Second, names...) // neighbours need not have heard
+	announced(2*time.Second, names[0])
+	keeps(2*time.Second, names...) // neighbours need not have heeded these
 	announced(3*time.Second, names[0])
 	keeps(4*time.Second, names[1:]...)
 	keeps(6*time.Second, names[1:3]...) // c announced none of its own
 	announced(7*time.Second, names[1])
-	keeps(11*time.Second, names[2])
-	keeps(13 * time.Second)
+	keeps(7*time.Second, names[1:3]...) // nor this, of whenever the VIP is
+	announced(9*time.Second, names[1])
+	keeps(13*time.Second, names[2])
+	keeps(15 * time.Second)
 }

@@ -59,8 +59,8 @@ func (e *Elector) answered(started Instant) {
 }
 
 // Announced tells that somebody else announces a VIP. If the API server does not answer this speaker, that may be the next
-// holder. And if this node gave it away HandLeast ago or more, every neighbour has heard that by now: who asked this node
-// for it again after an announcement would be left without an answer until the next.
+// holder. And if this node gave it away and first heard that HandLeast ago or more, every neighbour has heard it by now: who asked
+// this node for it again after an announcement would be left without an answer until the next.
 func (e *Elector) Announced(vip string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -69,11 +69,13 @@ func (e *Elector) Announced(vip string) {
 		klog.Background().Info("Another host announces a VIP while the API server does not answer: it is let go", "node", e.config.Node, "vip", vip)
 		e.wakeUp()
 	}
-	asked, given := e.view.Handed[vip]
+	_, given := e.view.Handed[vip]
 	if owner := e.view.Claims[vip].Owner; given && owner != e.view.Self {
 		now := e.config.Clock()
 		e.view.Taken[owner] = now
-		if now >= asked.Add(e.config.Timing.HandLeast) {
+		if first, before := e.heard[vip]; !before {
+			e.heard[vip] = now
+		} else if now >= first.Add(e.config.Timing.HandLeast) {
 			delete(e.view.Handed, vip)
 			e.wakeUp()
 		}

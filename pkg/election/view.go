@@ -55,10 +55,10 @@ type Timing struct {
 	LateAfter time.Duration
 	// AskEvery is how often a speaker that the API server does not answer asks the others whether it answers them.
 	AskEvery time.Duration
-	// HandLeast is how long one that handed a VIP over keeps it at least: until the other has announced it several times,
-	// because a neighbour that just learnt an address does not heed the first (see package announce). It lets go when it hears
-	// the next announcement, or HandLimit after it last heard the other announce any VIP that it got: who gets many takes its
-	// time for all.
+	// HandLeast is how long one that handed a VIP over keeps it at least from when it first hears the other announce it: until the
+	// other has announced it several times, because a neighbour that just learnt an address does not heed the first (see package
+	// announce). It lets go when it hears the next announcement, or HandLimit after it last heard the other announce any VIP that
+	// it got: who gets many takes its time for all.
 	HandLeast, HandLimit time.Duration
 	// HoldFor is how long after the API server answers it again a speaker waits before it holds an owner dead whose heartbeat it
 	// sees unchanged: so long do holders go on by its word that it lacks the API server, and may stand still meanwhile.

@@ -145,6 +145,7 @@ func (e *Elector) claim(ctx context.Context, move Move, seen *coordinationv1.Lea
 	}
 	if move.To != e.view.Self {
 		e.view.Handed[move.VIP] = e.config.Clock() // before the watch can tell of it
+		delete(e.heard, move.VIP)
 	}
 	e.mu.Unlock()
 	lease := &coordinationv1.Lease{}
