@@ -88,7 +88,7 @@ func (s *Speaker) report(vips []*v1alpha1.VIP, status election.Status, candidate
 	}
 }
 
-// take notes what is to be told of a VIP now. One that this node began to announce is an event too. The caller holds mu.
+// take notes what is to be told of a VIP now. The caller holds mu.
 func (r *reporter) take(now look) {
 	vip, before := now.vip, r.reports[now.vip.Name]
 	report := kube.VIPReport{Services: services(vip), Backends: now.part.Backends.String(), Conflict: now.conflict}
@@ -109,9 +109,6 @@ func (r *reporter) take(now look) {
 	r.reports[vip.Name] = report
 	if before != report || !told(vip, report) {
 		r.todo[vip.Name] = true
-	}
-	if report.Node != "" && before.Node == "" {
-		r.config.Recorder.Event(vip, corev1.EventTypeNormal, report.Reason, report.Message)
 	}
 }
 
@@ -249,6 +246,7 @@ func (r *reporter) writeAll(ctx context.Context) bool {
 	return len(r.todo) == 0
 }
 
+// write writes the status of a VIP. One that another node announced before, or none, is an event too.
 func (r *reporter) write(ctx context.Context, name string) error {
 	r.mu.Lock()
 	report, tells := r.reports[name]
@@ -260,5 +258,11 @@ func (r *reporter) write(ctx context.Context, name string) error {
 	if vip == nil {
 		return nil // it is gone
 	}
-	return kube.WriteVIPStatus(ctx, r.config.Clients.Fairlead, vip, report)
+	if err := kube.WriteVIPStatus(ctx, r.config.Clients.Fairlead, vip, report); err != nil {
+		return err
+	}
+	if report.Node != "" && vip.Status.Node != report.Node {
+		r.config.Recorder.Event(vip, corev1.EventTypeNormal, report.Reason, report.Message)
+	}
+	return nil
 }
