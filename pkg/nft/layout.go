@@ -66,6 +66,8 @@ var chains = []*knftables.Chain{
 	{Name: "vip6"},
 	{Name: "bound4"},
 	{Name: "bound6"},
+	{Name: "open4"},
+	{Name: "open6"},
 	{Name: forwarded[0]},
 	{Name: forwarded[1]},
 	{Name: fromVIP[0]},
@@ -118,15 +120,15 @@ var rules = []rule{
 
 	{"bound4", "ct direction reply accept", "answers to this node's own connections"},
 	{"bound4", "meta l4proto 1 accept", "ICMP"},
-	{"bound4", "meta l4proto != { 6, 17, 132 } drop", "other protocols"},
-	{"bound4", "ip daddr . meta l4proto . th dport != @services4 drop", "closed ports"},
-	{"bound4", "ip daddr . meta l4proto . th dport @restricted4 ip daddr . ip protocol . th dport . ip saddr != @sources4 drop", "source ranges"},
+	{"bound4", "ip daddr . meta l4proto . th dport @services4 goto open4", "open ports"},
+	{"bound4", "drop", "closed ports and other protocols"},
+	{"open4", "ip daddr . meta l4proto . th dport @restricted4 ip daddr . ip protocol . th dport . ip saddr != @sources4 drop", "source ranges"},
 
 	{"bound6", "ct direction reply accept", "answers to this node's own connections"},
 	{"bound6", "meta l4proto 58 accept", "ICMPv6"},
-	{"bound6", "meta l4proto != { 6, 17, 132 } drop", "other protocols"},
-	{"bound6", "ip6 daddr . meta l4proto . th dport != @services6 drop", "closed ports"},
-	{"bound6", "ip6 daddr . meta l4proto . th dport @restricted6 ip6 daddr . ip6 nexthdr . th dport . ip6 saddr != @sources6 drop", "source ranges"},
+	{"bound6", "ip6 daddr . meta l4proto . th dport @services6 goto open6", "open ports"},
+	{"bound6", "drop", "closed ports and other protocols"},
+	{"open6", "ip6 daddr . meta l4proto . th dport @restricted6 ip6 daddr . ip6 nexthdr . th dport . ip6 saddr != @sources6 drop", "source ranges"},
 
 	// Connections to frontends keep their destination: NodePorts, host ports and external addresses of others are not for them, and
 	// however many rules kube-proxy has, they pass none of those. IPVS comes later. What this node gets as a backend may well be for
