@@ -86,7 +86,7 @@ func New(cfg Config) *Announcer {
 func (a *Announcer) Set(bindings []model.Binding) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	removed, added := a.schedule.set(bindings, time.Now())
+	removed, added := a.schedule.set(bindings)
 	for _, b := range removed {
 		delete(a.failing, b)
 	}

@@ -25,11 +25,15 @@ type schedule struct {
 	queue   queue
 }
 
+// atOnce comes before all that is overdue: where there is not the time to repeat hundreds of announcements, a first one does not
+// wait for that.
+var atOnce = time.Unix(0, 0)
+
 func newSchedule() schedule { return schedule{entries: map[model.Binding]*entry{}} }
 
-// set makes the bindings the scheduled ones: new ones are due now. It returns those that are scheduled no more, and the
+// set makes the bindings the scheduled ones: new ones are due at once. It returns those that are scheduled no more, and the
 // new ones.
-func (s *schedule) set(bindings []model.Binding, now time.Time) (removed, added []model.Binding) {
+func (s *schedule) set(bindings []model.Binding) (removed, added []model.Binding) {
 	wanted := make(map[model.Binding]bool, len(bindings))
 	for _, b := range bindings {
 		wanted[b] = true
@@ -43,7 +47,7 @@ func (s *schedule) set(bindings []model.Binding, now time.Time) (removed, added 
 	}
 	for _, b := range bindings {
 		if s.entries[b] == nil {
-			e := &entry{binding: b, at: now}
+			e := &entry{binding: b, at: atOnce}
 			s.entries[b] = e
 			heap.Push(&s.queue, e)
 			added = append(added, b)
