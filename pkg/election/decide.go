@@ -302,13 +302,18 @@ func (d *decider) deleteTheForgotten() {
 	}
 }
 
+// renewEvery is the time between renewals: that of an owner also for one that gave all its VIPs away and serves some on.
+func (d *decider) renewEvery() time.Duration {
+	if _, owns := d.owned[d.view.Self.Node]; owns || len(d.view.Handed) > 0 {
+		return d.timing.RenewEvery
+	}
+	return d.timing.IdleRenewEvery
+}
+
 // renew says when to renew: often while this node owns or claims something, else rarely.
 func (d *decider) renew() {
-	every := d.timing.IdleRenewEvery
-	if _, owns := d.owned[d.view.Self.Node]; owns || len(d.out.Claim) > 0 {
-		every = d.timing.RenewEvery
-	}
-	if !d.view.Registered || d.view.Failed > d.view.Renewed {
+	every := d.renewEvery()
+	if !d.view.Registered || d.view.Failed > d.view.Renewed || len(d.out.Claim) > 0 {
 		every = d.timing.RenewEvery
 	}
 	if _, _, answered := d.lacking(anyReach); answered && d.out.Unconfirmed {

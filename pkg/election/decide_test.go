@@ -283,6 +283,11 @@ func TestRenewals(t *testing.T) {
 	if d := Decide(100*second, DefaultTiming(), idle); d.Renew {
 		t.Error("a speaker that owns nothing renews every second")
 	}
+	idle.Handed = map[string]Instant{"10.0.0.2": 97 * second}
+	if d := Decide(100*second, DefaultTiming(), idle); !d.Renew {
+		t.Error("one that gave all away and serves it on does not renew after a second")
+	}
+	idle.Handed = nil
 	idle.Attempted = 89 * second
 	if d := Decide(100*second, DefaultTiming(), idle); !d.Renew {
 		t.Error("a speaker that owns nothing does not renew after 10 s")

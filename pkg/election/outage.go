@@ -13,10 +13,7 @@ func (d *decider) lacks() bool { return d.view.Failed > d.view.Renewed || d.now 
 // late is when the next renewal is: when it has been under way for AskEvery, or would have been if it had begun at its time, which
 // it cannot where the one before was answered late.
 func (d *decider) late() Instant {
-	late := d.view.Renewed.Add(d.timing.RenewEvery)
-	if _, owns := d.owned[d.view.Self.Node]; !owns {
-		late = d.view.Renewed.Add(d.timing.IdleRenewEvery)
-	}
+	late := d.view.Renewed.Add(d.renewEvery())
 	if d.view.Attempted > d.view.Renewed {
 		late = min(late, d.view.Attempted)
 	}
