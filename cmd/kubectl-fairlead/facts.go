@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -85,17 +86,21 @@ func (c *connection) readLeases(ctx context.Context, facts *why.Facts) error {
 		return err
 	}
 	facts.Heartbeats, facts.Claims = map[string]election.Heartbeat{}, map[string]election.Holding{}
+	wills := election.Wills{}
 	for i := range list.Items {
 		lease := &list.Items[i]
-		kind := lease.Labels[election.LabelLease]
-		if vip, isClaim := strings.CutPrefix(lease.Name, election.ClaimName("")); isClaim && kind == election.KindClaim {
-			facts.Claims[vip] = election.ReadClaim(lease)
-		} else if node, isHeartbeat := strings.CutPrefix(lease.Name, election.HeartbeatName("")); isHeartbeat {
+		if node, isHeartbeat := strings.CutPrefix(lease.Name, election.HeartbeatName("")); isHeartbeat {
 			heartbeat, err := election.ReadHeartbeat(node, lease)
-			if err != nil {
+			if err = errors.Join(err, wills.Read(node, lease)); err != nil {
 				facts.Unread = append(facts.Unread, fmt.Sprintf("Lease %s/%s: %v", lease.Namespace, lease.Name, err))
 			}
 			facts.Heartbeats[node] = heartbeat
+		}
+	}
+	for i := range list.Items {
+		lease := &list.Items[i]
+		if vip, isClaim := strings.CutPrefix(lease.Name, election.ClaimName("")); isClaim && lease.Labels[election.LabelLease] == election.KindClaim {
+			facts.Claims[vip] = election.ReadClaim(lease, wills)
 		}
 	}
 	if len(facts.Heartbeats) == 0 {

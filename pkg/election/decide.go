@@ -18,6 +18,7 @@ func Decide(now Instant, timing Timing, view View) Decision {
 	d.revokeTheDead()
 	d.place()
 	d.hold()
+	d.inherit()
 	d.deleteTheUseless()
 	d.renew()
 	d.out.Alive, d.out.Wake = d.alive, d.wake
@@ -35,6 +36,7 @@ type decider struct {
 	able     map[string]bool    // those of them that are at work: the others are waited for while they restart
 	remote   map[string]bool    // those that most others do not reach although their heartbeats tell that they live
 	leaving  map[string]bool    // VIPs of this node that another one is to have
+	bereaved bool               // an owner is dead: this node may be an heir
 	out      Decision
 	wake     Instant
 }
@@ -90,7 +92,7 @@ func (d *decider) hold() {
 	}
 	for _, vip := range d.view.VIPs {
 		handed := d.handed(vip) || d.leaving[vip.Name] && d.confirmed() // from the moment on in which it is asked away
-		if handed || d.mine(vip.Name) && d.keeps(vip) {
+		if handed || d.mine(vip.Name) && !d.dropped(vip) && d.keeps(vip) {
 			d.out.Hold = append(d.out.Hold, vip.Name)
 		}
 		if handed {
@@ -112,6 +114,12 @@ func (d *decider) mine(vip string) bool {
 	return ok && claim.Owner == d.view.Self && claim.Owner.Epoch != ""
 }
 
+// dropped reports whether this node asked to delete the claim of a VIP that it owns.
+func (d *decider) dropped(vip VIP) bool {
+	version, asked := d.view.Dropped[vip.Name]
+	return asked && version == d.view.Claims[vip.Name].Version
+}
+
 // mustLeave reports whether this node has to give up a VIP that it owns: it is no candidate any more, or it ends.
 func (d *decider) mustLeave(vip VIP) bool {
 	return d.view.Ending || !slices.Contains(vip.Candidates, d.view.Self.Node)
@@ -128,6 +136,7 @@ func (d *decider) revokeTheDead() {
 		if peer.Epoch == "" || peer.Version == "" || d.alive[node] || !d.owns(peer.Owner) {
 			continue
 		}
+		d.bereaved = true
 		death, reason := d.death(peer)
 		at := death.Add(time.Duration(d.rank(node)) * d.timing.RevokeDelay)
 		if d.now >= at {
@@ -135,7 +144,19 @@ func (d *decider) revokeTheDead() {
 		}
 		d.wakeAt(at)
 	}
+	if len(d.out.Revoke) == 0 {
+		return
+	}
 	slices.SortFunc(d.out.Revoke, func(a, b Revocation) int { return cmp.Compare(a.Node, b.Node) })
+	place := newPlacement(d.view.VIPs, d.able, d.remote)
+	for _, vip := range d.view.VIPs {
+		if node := d.view.Claims[vip.Name].Owner.Node; d.able[node] {
+			place.add(node)
+		}
+	}
+	for i := range d.out.Revoke {
+		d.out.Revoke[i].Heirs = d.heirs(d.out.Revoke[i].Owner, place)
+	}
 }
 
 // owns reports whether an incarnation owns any claim.
@@ -171,7 +192,7 @@ func (d *decider) place() {
 		switch {
 		case mine && (d.mustLeave(vip) || d.wanted(vip)):
 			leaving = append(leaving, vip)
-		case mine && d.handed(vip):
+		case mine && (d.handed(vip) || d.dropped(vip)):
 			// It was to go and stays after all: nobody knows what became of the request until another one is answered.
 			place.add(owner)
 			d.out.Claim = append(d.out.Claim, Move{VIP: vip.Name, To: d.view.Self})
@@ -313,7 +334,7 @@ func (d *decider) renewEvery() time.Duration {
 // renew says when to renew: often while this node owns or claims something, else rarely.
 func (d *decider) renew() {
 	every := d.renewEvery()
-	if !d.view.Registered || d.view.Failed > d.view.Renewed || len(d.out.Claim) > 0 {
+	if !d.view.Registered || d.view.Failed > d.view.Renewed || len(d.out.Claim) > 0 || d.bereaved {
 		every = d.timing.RenewEvery
 	}
 	if _, _, answered := d.lacking(anyReach); answered && d.out.Unconfirmed {

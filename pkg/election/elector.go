@@ -60,7 +60,10 @@ type Elector struct {
 	own       *coordinationv1.Lease
 	objects   map[string]*coordinationv1.Lease // claims and heartbeats, by name
 	deleted   map[string]uint64                // version at which this speaker deleted a Lease, until the watch tells
-	bound     map[string]bool                  // nil until the datapath reported
+	wills     Wills
+	heirs     map[string]string // what heartbeats say of them, by node, as of the version in heeded
+	heeded    map[string]uint64
+	bound     map[string]bool // nil until the datapath reported
 	busy      map[string]bool
 	claiming  int                // how many of those are writes of claims
 	claimed   Instant            // when the last of those ended
@@ -113,13 +116,16 @@ func New(config Config) *Elector {
 		renewed:  map[string]Instant{},
 		objects:  map[string]*coordinationv1.Lease{},
 		deleted:  map[string]uint64{},
+		wills:    Wills{},
+		heirs:    map[string]string{},
+		heeded:   map[string]uint64{},
 		busy:     map[string]bool{},
 		failedAt: map[string]Instant{},
 		heard:    map[string]Instant{},
 	}
 	e.view = View{
 		Self: Owner{Node: config.Node}, Peers: map[string]Peer{}, Claims: map[string]Claim{},
-		Policy: cmp.Or(config.Policy, Hold), Contested: map[string]bool{}, Handed: map[string]Instant{}, Taken: map[Owner]Instant{},
+		Policy: cmp.Or(config.Policy, Hold), Contested: map[string]bool{}, Handed: map[string]Instant{}, Dropped: map[string]string{}, Taken: map[Owner]Instant{},
 	}
 	return e
 }
@@ -131,8 +137,8 @@ func (e *Elector) Run(ctx context.Context) error {
 		informers.WithTransform(e.config.Transform))
 	informer := factory.Coordination().V1().Leases().Informer()
 	registration, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(object any) { e.observe(object) },
-		UpdateFunc: func(_, object any) { e.observe(object) },
+		AddFunc:    e.watched,
+		UpdateFunc: func(_, object any) { e.watched(object) },
 		DeleteFunc: func(object any) { e.watchedDeletion(object) },
 	})
 	if err != nil {
@@ -210,7 +216,7 @@ func (e *Elector) step(ctx context.Context) time.Duration {
 	if !e.offered {
 		decision.Claim = nil
 	}
-	for _, move := range slices.Concat(decision.Claim, decision.Hand) {
+	for _, move := range slices.Concat(decision.Claim, decision.Hand, decision.Inherit) {
 		seen := e.objects[ClaimName(move.VIP)]
 		start(ClaimName(move.VIP), func(ctx context.Context) error { return e.claim(ctx, move, seen) })
 	}

@@ -321,7 +321,7 @@ func TestAClaimThatAnotherWroteBeforeItsTurnCameIsLeftAlone(t *testing.T) {
 	for name := range waits {
 		vip, _ := strings.CutPrefix(name, claimPrefix)
 		lease := &coordinationv1.Lease{}
-		claim(lease, Move{VIP: vip, To: Owner{"b", "1"}}, metav1.NowMicro())
+		claim(lease, Owner{"b", "1"}, "", Move{VIP: vip, To: Owner{"b", "1"}}, metav1.NowMicro())
 		written, err := client.CoordinationV1().Leases(namespace).Create(context.Background(), lease, metav1.CreateOptions{})
 		if err != nil {
 			t.Fatal(err)

@@ -54,8 +54,9 @@ func (v *View) handLimit(timing Timing, vip string, asked Instant) Instant {
 	return max(asked, v.Taken[v.Claims[vip].Owner]).Add(timing.HandLimit)
 }
 
-// forgetHanded forgets what was given away and has gone.
+// forgetHanded forgets what was given away or up and has gone.
 func (e *Elector) forgetHanded(now Instant) {
+	maps.DeleteFunc(e.view.Dropped, func(vip, version string) bool { return e.view.Claims[vip].Version != version })
 	maps.DeleteFunc(e.view.Handed, func(vip string, asked Instant) bool {
 		return e.view.Claims[vip].Owner != e.view.Self && now > e.view.handLimit(e.config.Timing, vip, asked)
 	})

@@ -26,6 +26,10 @@ const (
 	annotationSpeaker   = v1alpha1.GroupName + "/speaker"
 	annotationRevokedBy = v1alpha1.GroupName + "/revoked-by"
 	annotationRevoked   = v1alpha1.GroupName + "/revoked-epoch"
+	// annotationHeirs is who has the VIPs of revoked epochs: see Will.
+	annotationHeirs = v1alpha1.GroupName + "/heirs"
+	// annotationAuthor is who wrote a claim, as its holderIdentity.
+	annotationAuthor = v1alpha1.GroupName + "/written-by"
 	// annotationGrace is how long the others shall wait for a speaker that restarts, as Go writes durations.
 	annotationGrace = v1alpha1.GroupName + "/restarts-within"
 
@@ -138,17 +142,18 @@ func grace(lease *coordinationv1.Lease) time.Duration {
 	return max(duration, 0)
 }
 
-// claim fills in a claim Lease.
-func claim(lease *coordinationv1.Lease, move Move, now metav1.MicroTime) {
+// claim fills in a claim Lease, of which a node was the owner before.
+func claim(lease *coordinationv1.Lease, author Owner, previous string, move Move, now metav1.MicroTime) {
 	lease.Name = ClaimName(move.VIP)
 	setLabel(lease, KindClaim)
 	if lease.Annotations == nil {
 		lease.Annotations = map[string]string{}
 	}
-	if previous := parseOwner(lease.Spec.HolderIdentity).Node; previous != move.To.Node {
+	if previous != move.To.Node {
 		lease.Annotations[AnnotationPrevious] = previous
 		lease.Annotations[AnnotationReason] = move.Reason
 	}
+	lease.Annotations[annotationAuthor] = *author.identity()
 	transfer(lease, move.To, now)
 }
 
@@ -161,6 +166,16 @@ func revoke(lease *coordinationv1.Lease, by, reason string) {
 	lease.Annotations[AnnotationReason] = reason
 	lease.Annotations[annotationRevoked] = parseOwner(lease.Spec.HolderIdentity).Epoch
 	lease.Spec.HolderIdentity = nil
+}
+
+// readClaim reads what a claim Lease says itself; the owner is what no will says otherwise.
+func readClaim(lease *coordinationv1.Lease) Claim {
+	claim := Claim{Written: parseOwner(lease.Spec.HolderIdentity), Version: lease.ResourceVersion}
+	if author, signed := lease.Annotations[annotationAuthor]; signed {
+		claim.Author = parseOwner(&author)
+	}
+	claim.Owner = claim.Written
+	return claim
 }
 
 func transfer(lease *coordinationv1.Lease, owner Owner, now metav1.MicroTime) {

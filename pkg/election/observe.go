@@ -25,11 +25,9 @@ func (e *Elector) observe(object any) {
 	}
 	e.objects[lease.Name] = lease
 	if vip, isClaim := strings.CutPrefix(lease.Name, claimPrefix); isClaim && lease.Labels[LabelLease] == KindClaim {
-		e.view.Claims[vip] = Claim{
-			Owner:   parseOwner(lease.Spec.HolderIdentity),
-			Version: lease.ResourceVersion,
-			Seen:    e.config.Clock(),
-		}
+		claim := readClaim(lease)
+		claim.Owner, claim.Seen = e.wills.owner(vip, claim), e.config.Clock()
+		e.view.Claims[vip] = claim
 		e.wakeUp()
 		return
 	}
@@ -110,6 +108,9 @@ func (e *Elector) watchedDeletion(object any) {
 	if lease, ok := object.(*coordinationv1.Lease); ok {
 		e.mu.Lock()
 		defer e.mu.Unlock()
+		if node, isHeartbeat := strings.CutPrefix(lease.Name, heartbeatPrefix); isHeartbeat {
+			e.replaceWills(node, nil)
+		}
 		delete(e.deleted, lease.Name)
 		e.observeDeletion(lease)
 	}

@@ -1,6 +1,8 @@
 package election
 
 import (
+	"maps"
+	"strings"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -65,14 +67,24 @@ type Holding struct {
 	Previous, Reason string
 }
 
-// ReadClaim reads a claim Lease.
-func ReadClaim(lease *coordinationv1.Lease) Holding {
-	out := Holding{
-		Owner: parseOwner(lease.Spec.HolderIdentity), Previous: lease.Annotations[AnnotationPrevious],
-		Reason: lease.Annotations[AnnotationReason],
+// ReadClaim reads the claim Lease of a VIP: its owner may be one by the will of who held it when it died.
+func ReadClaim(lease *coordinationv1.Lease, wills Wills) Holding {
+	vip, claim := strings.TrimPrefix(lease.Name, claimPrefix), readClaim(lease)
+	if testators := wills.testators(vip, claim); len(testators) > 0 {
+		last := testators[len(testators)-1]
+		will := wills[last]
+		return Holding{Owner: will.Heirs[vip], Since: will.Written, Previous: last.Node, Reason: will.Reason}
 	}
+	out := Holding{Owner: claim.Owner, Previous: lease.Annotations[AnnotationPrevious], Reason: lease.Annotations[AnnotationReason]}
 	if at := lease.Spec.AcquireTime; at != nil {
 		out.Since = at.Time
 	}
 	return out
+}
+
+// Read adds the wills in the heartbeat Lease of a node's speaker.
+func (w Wills) Read(node string, lease *coordinationv1.Lease) error {
+	wills, err := decodeWills(node, lease)
+	maps.Copy(w, wills)
+	return err
 }

@@ -48,9 +48,9 @@ func TestLeasesAreReadAsSpeakersWriteThem(t *testing.T) {
 	}
 
 	held := &coordinationv1.Lease{}
-	claim(held, Move{VIP: "10.0.0.1", To: Owner{"n1", "e"}, Reason: "nobody held it"}, at)
-	claim(held, Move{VIP: "10.0.0.1", To: Owner{"n2", "f"}, Reason: "node n1 answers nobody"}, metav1.NewMicroTime(at.Add(time.Minute)))
-	if got, want := ReadClaim(held), (Holding{Owner{"n2", "f"}, at.Add(time.Minute), "n1", "node n1 answers nobody"}); got != want {
+	claim(held, Owner{"n1", "e"}, "", Move{VIP: "10.0.0.1", To: Owner{"n1", "e"}, Reason: "nobody held it"}, at)
+	claim(held, Owner{"n2", "f"}, "n1", Move{VIP: "10.0.0.1", To: Owner{"n2", "f"}, Reason: "node n1 answers nobody"}, metav1.NewMicroTime(at.Add(time.Minute)))
+	if got, want := ReadClaim(held, nil), (Holding{Owner{"n2", "f"}, at.Add(time.Minute), "n1", "node n1 answers nobody"}); got != want {
 		t.Errorf("%+v, want %+v", got, want)
 	}
 }

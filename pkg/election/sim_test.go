@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 )
@@ -19,6 +20,7 @@ type sim struct {
 	queue  events
 	order  int
 	store  map[string]stored // heartbeats by node, claims by "vip/" + name
+	latest int               // version of the whole store
 	nodes  []*simNode
 	vips   []string
 	apiOut bool
@@ -42,13 +44,16 @@ type broken struct {
 	claimWithoutRevoking bool
 	countFromResponse    bool
 	wallClocks           bool
+	heedTheDead          bool // what a speaker wrote after it was revoked counts
+	willsUnwatched       bool // who revokes goes by the will at once
 }
 
 type stored struct {
-	owner   Owner
-	revoked string // epoch
-	version int
-	written Instant // by the writer's clock: only a broken protocol looks at it
+	owner, author Owner
+	revoked       string // epoch
+	wills         Wills  // of the node's epochs
+	version       int
+	written       Instant // by the writer's clock: only a broken protocol looks at it
 }
 
 type simNode struct {
@@ -61,6 +66,9 @@ type simNode struct {
 	cordoned    bool
 	busy        map[string]bool
 	epochs      int
+	wills       Wills
+	heeded      map[string]int           // versions of heartbeats
+	inbox       []delivery               // what the watch is to bring, in order
 	heard       map[string]time.Duration // when it last heard a peer over the speakers' network
 	verdicts    map[string]time.Duration // how long one has to be silent from then on
 	reach       map[string]Reach
@@ -92,13 +100,13 @@ func newSim(seed uint64, with setup) *sim {
 	}
 	for i := range with.nodes {
 		node := &simNode{
-			name: fmt.Sprintf("n%d", i), busy: map[string]bool{}, heard: map[string]time.Duration{}, verdicts: map[string]time.Duration{}, since: map[string]time.Duration{}, reach: map[string]Reach{},
+			name: fmt.Sprintf("n%d", i), busy: map[string]bool{}, wills: Wills{}, heeded: map[string]int{}, heard: map[string]time.Duration{}, verdicts: map[string]time.Duration{}, since: map[string]time.Duration{}, reach: map[string]Reach{},
 			rate:   0.9 + 0.2*s.rng.Float64(), // TTake/TSelf allows for 1.33 between two clocks
 			offset: time.Duration(s.rng.Int64N(int64(time.Hour))),
 		}
 		node.view = View{
 			Self: Owner{Node: node.name}, Peers: map[string]Peer{}, Claims: map[string]Claim{}, Policy: with.policy,
-			Handed: map[string]Instant{}, Contested: map[string]bool{},
+			Handed: map[string]Instant{}, Dropped: map[string]string{}, Contested: map[string]bool{},
 		}
 		s.nodes = append(s.nodes, node)
 		s.tick(node)
@@ -192,14 +200,14 @@ func (s *sim) step(n *simNode) {
 	if decision.Renew {
 		s.renew(n)
 	}
-	for _, peer := range decision.Revoke {
-		s.write(n, peer.Node, Owner{}, n.versionOf(peer.Node), nil)
+	for _, dead := range decision.Revoke {
+		s.revoke(n, dead)
 	}
-	for _, move := range append(decision.Claim, decision.Hand...) {
+	for _, move := range slices.Concat(decision.Claim, decision.Hand, decision.Inherit) {
 		if move.To != n.view.Self {
 			n.view.Handed[move.VIP] = s.clock(n)
 		}
-		s.write(n, "vip/"+move.VIP, move.To, n.versionOf("vip/"+move.VIP), func(ok bool) {
+		s.write(n, "vip/"+move.VIP, stored{owner: move.To, author: n.view.Self}, n.versionOf("vip/"+move.VIP), func(ok bool) {
 			if ok && move.To.Node == n.name {
 				delete(n.view.Handed, move.VIP)
 			}
@@ -207,7 +215,8 @@ func (s *sim) step(n *simNode) {
 	}
 	for _, vip := range decision.Delete {
 		if !n.hold[vip] {
-			s.write(n, "vip/"+vip, Owner{}, n.versionOf("vip/"+vip), nil)
+			n.view.Dropped[vip] = n.view.Claims[vip].Version
+			s.write(n, "vip/"+vip, stored{author: n.view.Self}, n.versionOf("vip/"+vip), nil)
 		}
 	}
 }

@@ -59,6 +59,20 @@ func oneAnnounces(s *sim) func() error {
 	}
 }
 
+// oneOfThoseThatStandAnnounces is broken when two nodes of which neither was revoked may announce one VIP: whatever the speakers'
+// network tells, that would be no one's word but the Leases'.
+func oneOfThoseThatStandAnnounces(s *sim) func() error {
+	return func() error {
+		for _, vip := range s.vips {
+			stand := slices.DeleteFunc(s.announcing(vip), func(n *simNode) bool { return s.store[n.name].owner != n.view.Self })
+			if len(stand) > 1 {
+				return fmt.Errorf("%v may all announce %s, and none was revoked", names(stand), vip)
+			}
+		}
+		return nil
+	}
+}
+
 // allHeld is broken when a VIP does not have one holder at the end.
 func allHeld(s *sim) error {
 	var wrong []error
@@ -75,16 +89,27 @@ func TestNoTwoNodesHaveTheRightToAnnounceOneVIP(t *testing.T) {
 }
 
 func TestBreakingTheProtocolIsNoticed(t *testing.T) {
-	for name, how := range map[string]broken{
-		"claims are taken without revoking the heartbeat": {claimWithoutRevoking: true},
-		"a renewal counts from its response":              {countFromResponse: true},
-		"clocks of different machines are compared":       {wallClocks: true},
+	atRandom := func(seed uint64) []fault { return schedule(seed, 4, simFaults, freezes, losesAPI, heals) }
+	leases := setup{nodes: 4, vips: 4, policy: Release, slow: 4}
+	gossip := setup{nodes: 4, vips: 4, policy: Release, slow: 2, gossip: true}
+	for name, test := range map[string]struct {
+		with   setup
+		how    broken
+		faults func(seed uint64) []fault
+		check  func(*sim) func() error
+	}{
+		"claims are taken without revoking the heartbeat": {leases, broken{claimWithoutRevoking: true}, atRandom, oneAnnounces},
+		"a renewal counts from its response":              {leases, broken{countFromResponse: true}, atRandom, oneAnnounces},
+		"clocks of different machines are compared":       {leases, broken{wallClocks: true}, atRandom, oneAnnounces},
+		"what the dead wrote counts":                      {gossip, broken{heedTheDead: true}, dieWhileHanding, oneOfThoseThatStandAnnounces},
+		"a will counts before the watch brings it":        {gossip, broken{willsUnwatched: true}, dieWhileHanding, oneOfThoseThatStandAnnounces},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for seed := range uint64(2000) {
-				s := newSim(seed, setup{nodes: 4, vips: 4, policy: Release, slow: 4, broken: how})
-				s.play(schedule(seed, 4, simFaults, freezes, losesAPI, heals))
-				if err := s.run(simEnd, oneAnnounces(s)); err != nil {
+				s := newSim(seed, test.with)
+				s.setup.broken = test.how
+				s.play(test.faults(seed))
+				if err := s.run(simEnd, test.check(s)); err != nil {
 					t.Logf("seed %d: %v", seed, err)
 					return
 				}
@@ -122,6 +147,21 @@ func TestOverlapsAreBounded(t *testing.T) {
 	}
 	playAll(t, setup{policy: Hold, gossip: true, slow: 20}, bounded, allHeld, freezes, losesAPI, losesLAN, heals, isCordoned, apiAway)
 	t.Logf("longest overlap %v", longest)
+}
+
+// TestOneOfThoseThatStandAnnounces: what the speakers' network tells, and holding on without the API server, is no reason for two of
+// which neither was revoked to announce one VIP, also where nodes die while they hand VIPs over and messages take long.
+func TestOneOfThoseThatStandAnnounces(t *testing.T) {
+	for _, policy := range []Policy{Hold, Release} {
+		playAll(t, setup{policy: policy, gossip: true, slow: 4}, oneOfThoseThatStandAnnounces, allHeld, freezes, losesAPI, losesLAN, heals, isCordoned, apiAway)
+	}
+	for seed := range runs(t) {
+		s := newSim(seed, setup{nodes: 4, vips: 4, policy: Release, slow: 2, gossip: true})
+		s.play(dieWhileHanding(seed))
+		if err := s.run(simEnd, oneOfThoseThatStandAnnounces(s)); err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+	}
 }
 
 // TestNoVIPStaysOutOfReach: one whose node the others do not reach any more, although the API server does, goes to one that they do

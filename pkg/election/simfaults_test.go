@@ -47,6 +47,17 @@ func schedule(seed uint64, nodes int, until time.Duration, kinds ...faultKind) [
 	return append(out, fault{at: until, kind: allAreWell})
 }
 
+// dieWhileHanding makes up nodes that are cordoned, and stop within the time in which they write what they give to others.
+func dieWhileHanding(seed uint64) (out []fault) {
+	rng := rand.New(rand.NewPCG(seed, 13))
+	for at := 8 * time.Second; at < simFaults; at += 10 * time.Second {
+		node := rng.IntN(4)
+		dies := at + time.Duration(rng.Int64N(int64(500*time.Millisecond)))
+		out = append(out, fault{at, node, isCordoned}, fault{dies, node, freezes}, fault{at + 8*time.Second, node, freezes}, fault{at + 8*time.Second, node, isCordoned})
+	}
+	return append(out, fault{at: simFaults, kind: allAreWell})
+}
+
 func (s *sim) play(faults []fault) {
 	for _, f := range faults {
 		s.calm = max(s.calm, f.at)

@@ -2,6 +2,7 @@ package election
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 )
@@ -25,7 +26,7 @@ func (s *sim) renew(n *simNode) {
 	if registered && current.owner != self {
 		expected = -1 // this node's write knows an older version: a conflict
 	}
-	s.write(n, n.name, self, expected, func(ok bool) {
+	s.write(n, n.name, stored{owner: self, wills: n.willsOf(current)}, expected, func(ok bool) {
 		if n.view.Self != self {
 			return
 		}
@@ -36,6 +37,9 @@ func (s *sim) renew(n *simNode) {
 		if n.view.Failed > n.view.Renewed && started > n.view.Failed {
 			n.view.Resumed = s.clock(n)
 		}
+		if !n.view.Registered { // its own wills it knows from what it wrote this on
+			n.heed(n.name, current, s.clock(n))
+		}
 		n.view.Registered, n.view.Renewed = true, started
 		if s.setup.broken.countFromResponse {
 			n.view.Renewed = s.clock(n)
@@ -43,8 +47,31 @@ func (s *sim) renew(n *simNode) {
 	})
 }
 
+// revoke ends the epoch of a dead speaker.
+func (s *sim) revoke(n *simNode, dead Revocation) {
+	wills := n.willsOf(s.store[dead.Node])
+	wills[dead.Owner] = Will{Heirs: dead.Heirs}
+	s.write(n, dead.Node, stored{wills: wills}, n.versionOf(dead.Node), func(ok bool) {
+		if ok && s.setup.broken.willsUnwatched {
+			n.see(dead.Node, s.store[dead.Node], s.clock(n))
+		}
+	})
+}
+
+// willsOf is what a node knows to be still needed of the wills of a heartbeat.
+func (n *simNode) willsOf(lease stored) Wills {
+	out := Wills{}
+	for testator, will := range lease.wills {
+		_, known := n.wills[testator]
+		if _, still := n.wills.needed(testator.Node, n.view.Claims)[testator]; still || !known {
+			out[testator] = will
+		}
+	}
+	return out
+}
+
 // write is a compare-and-swap with a way there and a way back.
-func (s *sim) write(n *simNode, key string, owner Owner, expected int, answered func(ok bool)) {
+func (s *sim) write(n *simNode, key string, next stored, expected int, answered func(ok bool)) {
 	if n.busy[key] {
 		return
 	}
@@ -62,11 +89,18 @@ func (s *sim) write(n *simNode, key string, owner Owner, expected int, answered 
 		current := s.store[key]
 		ok := current.version == expected
 		if ok {
-			next := stored{owner: owner, revoked: current.revoked, version: current.version + 1, written: s.clock(n)}
-			if owner.Epoch == "" {
+			s.latest++
+			next.revoked, next.version, next.written = current.revoked, s.latest, s.clock(n)
+			if next.owner.Epoch == "" {
 				next.revoked = current.owner.Epoch
 			}
-			if strings.HasPrefix(key, "vip/") && current.owner.Node != "" && current.owner.Node != owner.Node {
+			for testator, will := range next.wills {
+				if will.Version == 0 {
+					will.Version = uint64(s.latest)
+					next.wills[testator] = will
+				}
+			}
+			if strings.HasPrefix(key, "vip/") && current.owner.Node != "" && current.owner.Node != next.owner.Node {
 				s.takeovers++
 			}
 			s.store[key] = next
@@ -84,23 +118,44 @@ func (s *sim) write(n *simNode, key string, owner Owner, expected int, answered 
 	})
 }
 
+// delivery of what the watch brings.
+type delivery struct {
+	at time.Duration
+	do func()
+}
+
 // publish tells every node, some later than others, and each in the order of versions.
 func (s *sim) publish(key string) {
 	now := s.store[key]
 	for _, n := range s.nodes {
-		var tell func()
-		tell = func() {
-			if n.down || n.cut || s.apiOut {
-				s.after(100*time.Millisecond, tell)
-				return
-			}
+		at := s.now + s.delay()
+		if waiting := len(n.inbox); waiting > 0 {
+			at = max(at, n.inbox[waiting-1].at)
+		}
+		n.inbox = append(n.inbox, delivery{at, func() {
 			at := s.clock(n)
 			if s.setup.broken.wallClocks {
 				at = now.written
 			}
+			if s.setup.broken.heedTheDead {
+				now.author = Owner{}
+			}
 			n.see(key, now, at)
-		}
-		s.after(s.delay(), tell)
+		}})
+		s.after(at-s.now, func() { s.deliver(n) })
+	}
+}
+
+// deliver brings a node what is due, or later if nothing reaches it now.
+func (s *sim) deliver(n *simNode) {
+	if n.down || n.cut || s.apiOut {
+		s.after(100*time.Millisecond, func() { s.deliver(n) })
+		return
+	}
+	for len(n.inbox) > 0 && n.inbox[0].at <= s.now {
+		next := n.inbox[0]
+		n.inbox = n.inbox[1:]
+		next.do()
 	}
 }
 
@@ -110,9 +165,12 @@ func (n *simNode) see(key string, lease stored, at Instant) {
 	}
 	version := fmt.Sprint(lease.version)
 	if vip, isClaim := strings.CutPrefix(key, "vip/"); isClaim {
-		n.view.Claims[vip] = Claim{Owner: lease.owner, Version: version, Seen: at}
+		claim := Claim{Written: lease.owner, Author: lease.author, Version: version, Seen: at}
+		claim.Owner = n.wills.owner(vip, claim)
+		n.view.Claims[vip] = claim
 		return
 	}
+	n.heed(key, lease, at)
 	if key == n.name {
 		if n.view.Registered && lease.owner != n.view.Self {
 			n.view.Registered, n.view.Lost = false, at
@@ -127,6 +185,22 @@ func (n *simNode) see(key string, lease stored, at Instant) {
 		peer.EpochSeen = old.EpochSeen
 	}
 	n.view.Peers[key] = peer
+}
+
+// heed takes in the wills of a heartbeat.
+func (n *simNode) heed(node string, lease stored, at Instant) {
+	if lease.version <= n.heeded[node] {
+		return
+	}
+	n.heeded[node] = lease.version
+	maps.DeleteFunc(n.wills, func(testator Owner, _ Will) bool { return testator.Node == node })
+	maps.Copy(n.wills, lease.wills)
+	for vip, claim := range n.view.Claims {
+		if owner := n.wills.owner(vip, claim); owner != claim.Owner {
+			claim.Owner, claim.Seen = owner, at
+			n.view.Claims[vip] = claim
+		}
+	}
 }
 
 // serving are the nodes that have a VIP bound at this very moment, by the right of their own renewals or held on to. A node

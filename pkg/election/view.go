@@ -137,7 +137,10 @@ type Reach struct {
 
 // Claim is a VIP's claim Lease.
 type Claim struct {
+	// Owner has the VIP: the one that the claim was written for or, if that one was revoked, whom its will names (Wills).
 	Owner Owner
+	// Written is whom the claim was written for, Author who wrote it.
+	Written, Author Owner
 	// Version is the resourceVersion, empty when the Lease does not exist.
 	Version string
 	// Seen is when this speaker first saw this version, or first missed the Lease.
@@ -198,6 +201,9 @@ type View struct {
 	Handed map[string]Instant
 	// Taken is when this node last heard another one announce a VIP that it had given to it, by the other.
 	Taken map[Owner]Instant
+	// Dropped are the versions of claims, by VIP, that this speaker asked to delete: they may be gone, whether an answer came or not,
+	// and give no right any more.
+	Dropped map[string]string
 	// Peers are the other speakers by node.
 	Peers map[string]Peer
 	// Claims by name of the VIP. Claims of VIPs that are gone are here too.
@@ -228,6 +234,8 @@ type Decision struct {
 	Claim []Move
 	// Hand are the VIPs to give to others, in the same way.
 	Hand []Move
+	// Inherit are VIPs that this node has by a will, whose claims to write for it next, in the same way.
+	Inherit []Move
 	// Delete names the VIPs whose claims to delete, once the datapath has let them go.
 	Delete []string
 	// Alive are the nodes whose speakers live, this one among them.
@@ -240,6 +248,8 @@ type Decision struct {
 type Revocation struct {
 	Peer
 	Reason string
+	// Heirs have the VIPs of the epoch, by name, as soon as it is revoked. Those that nobody can have are missing.
+	Heirs map[string]Owner
 }
 
 // Move of a VIP's claim to an owner.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -41,11 +42,16 @@ func (e *Elector) renew(ctx context.Context) error {
 	}
 	if !registered {
 		self.Epoch = e.nextEpoch(own)
+		if own != nil {
+			e.observeWills(self.Node, own) // before it takes anything that an epoch of its own had
+		}
 	}
+	left := e.willsOf(own)
 	written, err := e.writeHeartbeat(ctx, own, func(lease *coordinationv1.Lease) {
 		heartbeat(lease, self, info, lasts, metav1.NowMicro())
+		writeWills(lease, left)
 	})
-	if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err) {
+	if isLost(err) {
 		return e.reread(ctx, self)
 	}
 	if err != nil {
@@ -121,25 +127,34 @@ func (e *Elector) revoke(ctx context.Context, revocation Revocation) error {
 	}
 	lease := seen.DeepCopy()
 	revoke(lease, e.config.Node, revocation.Reason)
-	err := e.wrote(e.leases.Update(ctx, lease, metav1.UpdateOptions{}))
+	wills := e.willsOf(seen)
+	if len(revocation.Heirs) > 0 {
+		wills[revocation.Owner] = Will{Heirs: revocation.Heirs, Reason: revocation.Reason, Written: time.Now()}
+	}
+	writeWills(lease, wills)
+	lease, err := e.leases.Update(ctx, lease, metav1.UpdateOptions{})
 	if err == nil {
-		klog.FromContext(ctx).Info("Revoked the epoch of another speaker: its VIPs are free", "peer", revocation.Node,
-			"epoch", revocation.Epoch, "reason", revocation.Reason)
+		klog.FromContext(ctx).Info("Revoked the epoch of another speaker: its VIPs go to others", "peer", revocation.Node,
+			"epoch", revocation.Epoch, "reason", revocation.Reason, "vips", len(revocation.Heirs))
+		return e.await(ctx, lease)
 	}
-	if errors.Is(err, errLost) {
-		// It lives: the watch lags, as it does for up to half a minute after the API server was away.
-		if found, err := e.leases.Get(ctx, lease.Name, metav1.GetOptions{}); err == nil {
-			e.observe(found)
-		}
+	if !isLost(err) {
+		return err
 	}
-	return err
+	// It lives: the watch lags, as it does for up to half a minute after the API server was away. Or somebody else was first.
+	found, err := e.leases.Get(ctx, seen.Name, metav1.GetOptions{})
+	if err == nil && parseOwner(found.Spec.HolderIdentity) == revocation.Owner {
+		e.observe(found)
+	}
+	return errLost
 }
 
 // claim writes a claim for this speaker, or for one that this one hands the VIP to, if nobody changed it since that was
 // decided by the version seen (nil: there was none).
 func (e *Elector) claim(ctx context.Context, move Move, seen *coordinationv1.Lease) error {
 	e.mu.Lock()
-	if e.objects[ClaimName(move.VIP)] != seen {
+	old := move.To.Node == e.config.Node && move.To != e.view.Self // decided by an epoch that was revoked since
+	if e.objects[ClaimName(move.VIP)] != seen || !e.view.Registered || old {
 		e.mu.Unlock()
 		return errLost
 	}
@@ -147,12 +162,18 @@ func (e *Elector) claim(ctx context.Context, move Move, seen *coordinationv1.Lea
 		e.view.Handed[move.VIP] = e.config.Clock() // before the watch can tell of it
 		delete(e.heard, move.VIP)
 	}
+	before, self, at := e.view.Claims[move.VIP], e.view.Self, metav1.NowMicro()
+	previous := before.Owner.Node
+	if by := e.wills.testators(move.VIP, before); len(by) > 0 && before.Owner == move.To {
+		testator := by[len(by)-1]
+		previous, move.Reason, at = testator.Node, e.wills[testator].Reason, metav1.NewMicroTime(e.wills[testator].Written)
+	}
 	e.mu.Unlock()
 	lease := &coordinationv1.Lease{}
 	if seen != nil {
 		lease = seen.DeepCopy()
 	}
-	claim(lease, move, metav1.NowMicro())
+	claim(lease, self, previous, move, at)
 	var err error
 	if seen == nil {
 		err = e.wrote(e.leases.Create(ctx, lease, metav1.CreateOptions{}))
@@ -172,7 +193,7 @@ func (e *Elector) claim(ctx context.Context, move Move, seen *coordinationv1.Lea
 
 // wrote takes in the outcome of a write.
 func (e *Elector) wrote(lease *coordinationv1.Lease, err error) error {
-	if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err) {
+	if isLost(err) {
 		return errLost
 	}
 	if err != nil {
@@ -182,10 +203,18 @@ func (e *Elector) wrote(lease *coordinationv1.Lease, err error) error {
 	return nil
 }
 
+// isLost reports whether a write came after another's.
+func isLost(err error) bool {
+	return apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err)
+}
+
 // deleteClaim removes a claim, if nobody changed it since that was decided by the version seen.
 func (e *Elector) deleteClaim(ctx context.Context, vip string, seen *coordinationv1.Lease) error {
 	e.mu.Lock()
 	changed := e.objects[ClaimName(vip)] != seen
+	if !changed && seen != nil {
+		e.view.Dropped[vip] = seen.ResourceVersion
+	}
 	e.mu.Unlock()
 	switch {
 	case changed:
@@ -274,10 +303,24 @@ func (e *Elector) Resign(ctx context.Context) error {
 		})
 	}
 	work.Wait()
-	if own != nil {
-		if err := e.delete(ctx, own); err != nil {
-			failed = append(failed, fmt.Errorf("delete heartbeat %s: %w", own.Name, err))
-		}
+	if err := e.endHeartbeat(ctx, own); err != nil {
+		failed = append(failed, fmt.Errorf("end heartbeat of node %s: %w", e.config.Node, err))
 	}
 	return errors.Join(failed...)
+}
+
+// endHeartbeat deletes this speaker's heartbeat, or only empties it while others have VIPs by what it says.
+func (e *Elector) endHeartbeat(ctx context.Context, own *coordinationv1.Lease) error {
+	if own == nil {
+		return nil
+	}
+	left := e.willsOf(own)
+	if len(left) == 0 {
+		return e.delete(ctx, own)
+	}
+	lease := own.DeepCopy()
+	revoke(lease, e.config.Node, fmt.Sprintf("the speaker of node %s ended", e.config.Node))
+	writeWills(lease, left)
+	_, err := e.leases.Update(ctx, lease, metav1.UpdateOptions{})
+	return err
 }

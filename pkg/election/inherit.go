@@ -1,0 +1,143 @@
+package election
+
+import (
+	"context"
+	"maps"
+	"strings"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/klog/v2"
+)
+
+// maxHeirs bounds what one will says, in bytes of names: of the 256 KiB that an object's annotations may have. Who dies with more VIPs
+// leaves the rest to whoever claims them, one by one.
+const maxHeirs = 160 << 10
+
+// heirs are those who should have the VIPs of a peer that is to be revoked. One that is out of reach is no heir: it would have them
+// before the dead one, should that live after all, is back.
+func (d *decider) heirs(dead Owner, place *placement) map[string]Owner {
+	out, size := map[string]Owner{}, 0
+	for _, vip := range d.view.VIPs {
+		if d.view.Claims[vip.Name].Owner != dead {
+			continue
+		}
+		order := place.assign(vip)
+		if len(order) == 0 || d.remote[order[0]] {
+			continue
+		}
+		heir := d.view.Self
+		if order[0] != heir.Node {
+			heir = d.view.Peers[order[0]].Owner
+		}
+		if size += len(vip.Name) + len(`"",`); size > maxHeirs {
+			break
+		}
+		out[vip.Name] = heir
+	}
+	return out
+}
+
+// inheritAtOnce is how many claims a speaker writes at once for VIPs that it has already.
+const inheritAtOnce = 2
+
+// inherit lists claims to write for VIPs that this node has by a will: one after the other, once all is calm again.
+func (d *decider) inherit() {
+	if !d.confirmed() {
+		return
+	}
+	for _, vip := range d.view.VIPs {
+		claim := d.view.Claims[vip.Name]
+		if claim.Written == claim.Owner || !d.mine(vip.Name) || d.leaving[vip.Name] {
+			continue
+		}
+		at := claim.Seen.Add(d.timing.TTake)
+		if d.wakeAt(at); d.now >= at && len(d.out.Inherit) < inheritAtOnce {
+			d.out.Inherit = append(d.out.Inherit, Move{VIP: vip.Name, To: d.view.Self})
+		}
+	}
+}
+
+// watched takes in a Lease that the watch brought. Wills count from then on only: see Will.
+func (e *Elector) watched(object any) {
+	if lease, ok := object.(*coordinationv1.Lease); ok {
+		if node, isHeartbeat := strings.CutPrefix(lease.Name, heartbeatPrefix); isHeartbeat {
+			e.observeWills(node, lease)
+		}
+	}
+	e.observe(object)
+}
+
+// observeWills takes in what a heartbeat says of VIPs of revoked epochs. A will that cannot be read is none: its VIPs are free.
+func (e *Elector) observeWills(node string, lease *coordinationv1.Lease) {
+	text := lease.Annotations[annotationHeirs]
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.heeded[node] >= version(lease.ResourceVersion) {
+		return // of its own heartbeat a speaker may know more than the watch has brought
+	}
+	e.heeded[node] = version(lease.ResourceVersion)
+	if text == e.heirs[node] {
+		return
+	}
+	wills, err := decodeWills(node, lease)
+	if err != nil {
+		klog.Background().Error(err, "Cannot read who has the VIPs of a revoked epoch", "lease", lease.Name)
+	}
+	e.replaceWills(node, wills)
+	e.heirs[node] = text
+}
+
+// replaceWills puts wills in the place of those of a node, and finds the owners of all claims anew. The lock is held.
+func (e *Elector) replaceWills(node string, wills Wills) {
+	delete(e.heirs, node)
+	maps.DeleteFunc(e.wills, func(testator Owner, _ Will) bool { return testator.Node == node })
+	maps.Copy(e.wills, wills)
+	for vip, claim := range e.view.Claims {
+		if owner := e.wills.owner(vip, claim); owner != claim.Owner {
+			claim.Owner, claim.Seen = owner, e.config.Clock()
+			e.view.Claims[vip] = claim
+		}
+	}
+	e.wakeUp()
+}
+
+// willsOf are the wills of a heartbeat that VIPs still have their owners by, as far as the watch told.
+func (e *Elector) willsOf(lease *coordinationv1.Lease) Wills {
+	left := Wills{}
+	if lease == nil {
+		return left
+	}
+	node := strings.TrimPrefix(lease.Name, heartbeatPrefix)
+	wills, err := decodeWills(node, lease)
+	if err != nil {
+		return left
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	needed := e.wills.needed(node, e.view.Claims)
+	for testator, will := range wills {
+		_, known := e.wills[testator]
+		if _, still := needed[testator]; still || !known {
+			left[testator] = will
+		}
+	}
+	return left
+}
+
+// awaitEvery is how often await looks.
+const awaitEvery = 2 * time.Millisecond
+
+// await waits until the watch brings a version of a Lease that this speaker wrote: what it knows is as new then.
+func (e *Elector) await(ctx context.Context, lease *coordinationv1.Lease) error {
+	e.mu.Lock()
+	e.view.Answered = e.config.Clock()
+	e.mu.Unlock()
+	return wait.PollUntilContextCancel(ctx, awaitEvery, true, func(context.Context) (bool, error) {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		known := e.objects[lease.Name]
+		return known != nil && version(known.ResourceVersion) >= version(lease.ResourceVersion), nil
+	})
+}
