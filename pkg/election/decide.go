@@ -205,6 +205,7 @@ func (d *decider) place() {
 	for _, vip := range leaving {
 		d.hand(vip, place)
 	}
+	d.bequeath()
 	if d.view.Ending {
 		return
 	}
@@ -342,6 +343,6 @@ func (d *decider) renew() {
 		d.out.Retry = d.now >= d.view.Attempted.Add(every)
 	}
 	at := d.view.Attempted.Add(every)
-	d.out.Renew = d.now >= at
+	d.out.Renew = d.now >= at || len(d.out.Bequeath) > 0
 	d.wakeAt(at)
 }

@@ -61,6 +61,7 @@ type Elector struct {
 	objects   map[string]*coordinationv1.Lease // claims and heartbeats, by name
 	deleted   map[string]uint64                // version at which this speaker deleted a Lease, until the watch tells
 	wills     Wills
+	successor Owner             // the epoch after this one, if a request is under way, or unanswered, that may have ended this one
 	heirs     map[string]string // what heartbeats say of them, by node, as of the version in heeded
 	heeded    map[string]uint64
 	bound     map[string]bool // nil until the datapath reported
@@ -77,28 +78,17 @@ type Elector struct {
 	status    Status
 }
 
-// Status is what an Elector has found out.
-type Status struct {
-	// Hold names the VIPs that this node should have until Until, in order. Those of Leaving it may not announce.
-	Hold    []string
-	Leaving []string
-	Until   Instant
-	// Settled is true once this speaker took part: until then Hold is empty for want of knowledge.
-	Settled bool
-	// Speakers are the infos of all living speakers by node, this one's too.
-	Speakers map[string]Info
-	// Silent is for how long the other speakers that were seen to renew their heartbeats did not, the dead ones too. One that
-	// was dead already when this one began is not among them.
-	Silent map[string]time.Duration
-}
-
 // maxWrites bounds the writes of claims under way at once: a node that takes over thousands of VIPs shall not keep the API
 // server from its own renewals. On HTTP/1.1 each has a connection, of which client-go keeps 25 (idleConnsPerHost in
 // client-go/transport/cache.go): with more, one in four began with a TLS handshake.
 const maxWrites = 16
 
-// keyRenew is the key of the renewal among writes; the others are called by the name of their Lease.
-const keyRenew = "renew"
+// keyRenew is the key of the renewal among writes, keyInherit that of the claim of a VIP that this node has already; the others are
+// called by the name of their Lease.
+const (
+	keyRenew   = "renew"
+	keyInherit = "inherit"
+)
 
 // retryAfter is how long an API write that failed waits to be tried again.
 const retryAfter = 250 * time.Millisecond
@@ -208,7 +198,7 @@ func (e *Elector) step(ctx context.Context) time.Duration {
 		e.giveUp()
 	}
 	if decision.Renew {
-		start(keyRenew, e.renew)
+		start(keyRenew, func(ctx context.Context) error { return e.renew(ctx, decision.Bequeath) })
 	}
 	for _, revocation := range decision.Revoke {
 		start(HeartbeatName(revocation.Node), func(ctx context.Context) error { return e.revoke(ctx, revocation) })
@@ -216,7 +206,12 @@ func (e *Elector) step(ctx context.Context) time.Duration {
 	if !e.offered {
 		decision.Claim = nil
 	}
-	for _, move := range slices.Concat(decision.Claim, decision.Hand, decision.Inherit) {
+	for _, move := range decision.Inherit {
+		e.view.Inherited = now
+		seen := e.objects[ClaimName(move.VIP)]
+		start(keyInherit, func(ctx context.Context) error { return e.claim(ctx, move, seen) })
+	}
+	for _, move := range slices.Concat(decision.Claim, decision.Hand) {
 		seen := e.objects[ClaimName(move.VIP)]
 		start(ClaimName(move.VIP), func(ctx context.Context) error { return e.claim(ctx, move, seen) })
 	}
@@ -353,42 +348,4 @@ func (e *Elector) SetBound(bound map[string]bool) {
 		e.bound = bound
 		e.wakeUp()
 	}
-}
-
-// Status tells what the Elector has found out.
-func (e *Elector) Status() Status {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	status := e.status
-	status.Settled, status.Speakers = e.settled, map[string]Info{}
-	for node, info := range e.infos {
-		if e.alive[node] {
-			status.Speakers[node] = info
-		}
-	}
-	if e.announced {
-		status.Speakers[e.config.Node] = e.info
-	}
-	status.Silent = make(map[string]time.Duration, len(e.renewed))
-	for node, at := range e.renewed {
-		status.Silent[node] = e.config.Clock().Sub(at)
-	}
-	return status
-}
-
-// claimLull is how long after a write of a claim another may come of the same takeover: one that is decided when it ended.
-const claimLull = 100 * time.Millisecond
-
-// Claiming reports whether claims are being written now.
-func (e *Elector) Claiming() bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.claiming > 0 || e.claimed > 0 && e.config.Clock() < e.claimed.Add(claimLull)
-}
-
-// Until is when the right to announce any VIP lapses, unless it is prolonged before.
-func (e *Elector) Until() Instant {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.status.Until
 }

@@ -360,7 +360,7 @@ func (l late) Update(ctx context.Context, lease *coordinationv1.Lease, options m
 
 func TestARenewalThatIsAnsweredAfterTheRevocationGivesNoRight(t *testing.T) {
 	e := New(Config{Node: "a", Namespace: namespace, Client: newAPI(), Timing: quick(), Clock: BootTime, Notify: func() {}})
-	if err := e.renew(t.Context()); err != nil || !e.view.Registered {
+	if err := e.renew(t.Context(), nil); err != nil || !e.view.Registered {
 		t.Fatalf("registered %v, error %v", e.view.Registered, err)
 	}
 	epoch, leases := e.view.Self.Epoch, e.leases
@@ -373,11 +373,11 @@ func TestARenewalThatIsAnsweredAfterTheRevocationGivesNoRight(t *testing.T) {
 		}
 		e.observe(revoked) // as the watch does
 	}}
-	if err := e.renew(t.Context()); !errors.Is(err, errLost) || e.view.Registered {
+	if err := e.renew(t.Context(), nil); !errors.Is(err, errLost) || e.view.Registered {
 		t.Errorf("after the revocation: registered %v, error %v", e.view.Registered, err)
 	}
 	e.leases = leases
-	if err := e.renew(t.Context()); err != nil || !e.view.Registered || e.view.Self.Epoch == epoch {
+	if err := e.renew(t.Context(), nil); err != nil || !e.view.Registered || e.view.Self.Epoch == epoch {
 		t.Errorf("after that: registered %v as %v, error %v; want another epoch than %s", e.view.Registered, e.view.Self, err, epoch)
 	}
 }

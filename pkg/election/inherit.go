@@ -11,10 +11,6 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// maxHeirs bounds what one will says, in bytes of names: of the 256 KiB that an object's annotations may have. Who dies with more VIPs
-// leaves the rest to whoever claims them, one by one.
-const maxHeirs = 160 << 10
-
 // heirs are those who should have the VIPs of a peer that is to be revoked. One that is out of reach is no heir: it would have them
 // before the dead one, should that live after all, is back.
 func (d *decider) heirs(dead Owner, place *placement) map[string]Owner {
@@ -31,7 +27,7 @@ func (d *decider) heirs(dead Owner, place *placement) map[string]Owner {
 		if order[0] != heir.Node {
 			heir = d.view.Peers[order[0]].Owner
 		}
-		if size += len(vip.Name) + len(`"",`); size > maxHeirs {
+		if size += willSize(vip.Name); size > maxHeirs {
 			break
 		}
 		out[vip.Name] = heir
@@ -39,10 +35,10 @@ func (d *decider) heirs(dead Owner, place *placement) map[string]Owner {
 	return out
 }
 
-// inheritAtOnce is how many claims a speaker writes at once for VIPs that it has already.
-const inheritAtOnce = 2
+// inheritEvery is how often a speaker writes a claim for a VIP that it has already: nobody waits for those.
+const inheritEvery = 20 * time.Millisecond
 
-// inherit lists claims to write for VIPs that this node has by a will: one after the other, once all is calm again.
+// inherit lists a claim to write for a VIP that this node has by a will: one after the other, once all is calm again.
 func (d *decider) inherit() {
 	if !d.confirmed() {
 		return
@@ -52,28 +48,18 @@ func (d *decider) inherit() {
 		if claim.Written == claim.Owner || !d.mine(vip.Name) || d.leaving[vip.Name] {
 			continue
 		}
-		at := claim.Seen.Add(d.timing.TTake)
-		if d.wakeAt(at); d.now >= at && len(d.out.Inherit) < inheritAtOnce {
-			d.out.Inherit = append(d.out.Inherit, Move{VIP: vip.Name, To: d.view.Self})
+		at := max(claim.Seen.Add(2*d.timing.TTake), d.view.Inherited.Add(inheritEvery))
+		if d.wakeAt(at); d.now >= at {
+			d.out.Inherit = []Move{{VIP: vip.Name, To: d.view.Self}}
+			return
 		}
 	}
 }
 
-// watched takes in a Lease that the watch brought. Wills count from then on only: see Will.
-func (e *Elector) watched(object any) {
-	if lease, ok := object.(*coordinationv1.Lease); ok {
-		if node, isHeartbeat := strings.CutPrefix(lease.Name, heartbeatPrefix); isHeartbeat {
-			e.observeWills(node, lease)
-		}
-	}
-	e.observe(object)
-}
-
-// observeWills takes in what a heartbeat says of VIPs of revoked epochs. A will that cannot be read is none: its VIPs are free.
-func (e *Elector) observeWills(node string, lease *coordinationv1.Lease) {
+// heed takes in what a heartbeat says of VIPs of revoked epochs. A will that cannot be read is none: its VIPs are free. The lock is
+// held.
+func (e *Elector) heed(node string, lease *coordinationv1.Lease) {
 	text := lease.Annotations[annotationHeirs]
-	e.mu.Lock()
-	defer e.mu.Unlock()
 	if e.heeded[node] >= version(lease.ResourceVersion) {
 		return // of its own heartbeat a speaker may know more than the watch has brought
 	}

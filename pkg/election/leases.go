@@ -142,7 +142,7 @@ func grace(lease *coordinationv1.Lease) time.Duration {
 	return max(duration, 0)
 }
 
-// claim fills in a claim Lease, of which a node was the owner before.
+// claim fills in a claim Lease, of which a node was the owner before, until then.
 func claim(lease *coordinationv1.Lease, author Owner, previous string, move Move, now metav1.MicroTime) {
 	lease.Name = ClaimName(move.VIP)
 	setLabel(lease, KindClaim)

@@ -18,7 +18,7 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		writes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "fairlead_speaker_lease_writes_total",
-			Help: "Writes of Leases, by kind (renew, heartbeat: revoking another's, claim) and result (ok, lost, error).",
+			Help: "Writes of Leases, by kind (renew, heartbeat: revoking another's, claim, inherit: a claim for what it has by a revocation) and result (ok, lost, error).",
 		}, []string{"kind", "result"}),
 		revocations: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "fairlead_speaker_revoked_total",

@@ -8,15 +8,23 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// observe takes in a Lease that a watch or a write of this speaker brought. Older versions than known are passed over: a
-// write is known before the watch tells of it.
-func (e *Elector) observe(object any) {
+// watched takes in a Lease that the watch brought. Wills count from then on only: see Will.
+func (e *Elector) watched(object any) {
 	lease, ok := object.(*coordinationv1.Lease)
 	if !ok {
 		return
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if node, isHeartbeat := strings.CutPrefix(lease.Name, heartbeatPrefix); isHeartbeat {
+		e.heed(node, lease)
+	}
+	e.observe(lease)
+}
+
+// observe takes in a Lease that the watch or a write of this speaker brought. Older versions than known are passed over: a write is
+// known before the watch tells of it. The lock is held.
+func (e *Elector) observe(lease *coordinationv1.Lease) {
 	if known := e.objects[lease.Name]; known != nil && version(known.ResourceVersion) >= version(lease.ResourceVersion) {
 		return
 	}
@@ -43,7 +51,12 @@ func (e *Elector) observe(object any) {
 // observeOwn finds out that this speaker's heartbeat was revoked. It is called with the lock held.
 func (e *Elector) observeOwn(lease *coordinationv1.Lease) {
 	e.own = lease
-	if e.view.Registered && parseOwner(lease.Spec.HolderIdentity) != e.view.Self {
+	owner := parseOwner(lease.Spec.HolderIdentity)
+	if owner.Epoch != "" && owner == e.successor {
+		e.view.Self, e.successor = owner, Owner{}
+		e.wakeUp()
+	}
+	if e.view.Registered && owner != e.view.Self {
 		e.deregister()
 	}
 }
@@ -57,7 +70,7 @@ func (e *Elector) deregister() {
 	klog.Background().Info("Its epoch was revoked: it lets all its VIPs go, and begins another", "node", e.config.Node,
 		"epoch", e.view.Self.Epoch, "vips", len(e.status.Hold), "by", cause[annotationRevokedBy], "reason", cause[AnnotationReason])
 	e.view.Registered = false
-	e.view.Self.Epoch = ""
+	e.view.Self.Epoch, e.successor = "", Owner{}
 	e.view.Attempted = 0
 	e.view.Lost = e.config.Clock()
 	e.config.Metrics.revoked()

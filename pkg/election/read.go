@@ -69,15 +69,20 @@ type Holding struct {
 
 // ReadClaim reads the claim Lease of a VIP: its owner may be one by the will of who held it when it died.
 func ReadClaim(lease *coordinationv1.Lease, wills Wills) Holding {
-	vip, claim := strings.TrimPrefix(lease.Name, claimPrefix), readClaim(lease)
-	if testators := wills.testators(vip, claim); len(testators) > 0 {
-		last := testators[len(testators)-1]
-		will := wills[last]
-		return Holding{Owner: will.Heirs[vip], Since: will.Written, Previous: last.Node, Reason: will.Reason}
+	if lease == nil {
+		return Holding{}
 	}
+	vip, claim := strings.TrimPrefix(lease.Name, claimPrefix), readClaim(lease)
 	out := Holding{Owner: claim.Owner, Previous: lease.Annotations[AnnotationPrevious], Reason: lease.Annotations[AnnotationReason]}
 	if at := lease.Spec.AcquireTime; at != nil {
 		out.Since = at.Time
+	}
+	for _, testator := range wills.testators(vip, claim) {
+		will := wills[testator]
+		out.Owner = will.Heirs[vip]
+		if out.Owner.Node != testator.Node { // else the node keeps it under its next epoch
+			out.Since, out.Previous, out.Reason = will.Written, testator.Node, will.Reason
+		}
 	}
 	return out
 }

@@ -66,6 +66,7 @@ type simNode struct {
 	cordoned    bool
 	busy        map[string]bool
 	epochs      int
+	successor   Owner // the next epoch, if a request is under way, or unanswered, that may have begun it
 	wills       Wills
 	heeded      map[string]int           // versions of heartbeats
 	inbox       []delivery               // what the watch is to bring, in order
@@ -95,6 +96,9 @@ func (e *events) Pop() any     { last := (*e)[len(*e)-1]; *e = (*e)[:len(*e)-1];
 
 func newSim(seed uint64, with setup) *sim {
 	s := &sim{rng: rand.New(rand.NewPCG(seed, 7)), timing: DefaultTiming(), setup: with, store: map[string]stored{}}
+	if seed%2 == 0 {
+		s.timing.HandSingly = 0 // there are few VIPs
+	}
 	for i := range with.vips {
 		s.vips = append(s.vips, fmt.Sprintf("10.0.0.%03d", i))
 	}
@@ -198,12 +202,18 @@ func (s *sim) step(n *simNode) {
 		s.ask(n)
 	}
 	if decision.Renew {
-		s.renew(n)
+		s.renew(n, decision.Bequeath)
 	}
 	for _, dead := range decision.Revoke {
 		s.revoke(n, dead)
 	}
+	if len(decision.Inherit) > 0 {
+		n.view.Inherited = s.clock(n)
+	}
 	for _, move := range slices.Concat(decision.Claim, decision.Hand, decision.Inherit) {
+		if n.successor != (Owner{}) {
+			break // who it is now, it does not know
+		}
 		if move.To != n.view.Self {
 			n.view.Handed[move.VIP] = s.clock(n)
 		}

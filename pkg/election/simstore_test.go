@@ -8,7 +8,10 @@ import (
 )
 
 // renew writes the heartbeat. An incarnation that was revoked begins a new epoch.
-func (s *sim) renew(n *simNode) {
+func (s *sim) renew(n *simNode, bequest []Move) {
+	if n.busy[n.name] {
+		return
+	}
 	started := s.clock(n)
 	n.view.Attempted = started
 	if n.cut || s.apiOut {
@@ -22,18 +25,33 @@ func (s *sim) renew(n *simNode) {
 		n.view.Self.Epoch = fmt.Sprintf("e%d", n.epochs)
 	}
 	self := n.view.Self
+	next := stored{owner: self, wills: n.willsOf(current)}
 	expected, registered := current.version, n.view.Registered
 	if registered && current.owner != self {
 		expected = -1 // this node's write knows an older version: a conflict
 	}
-	s.write(n, n.name, stored{owner: self, wills: n.willsOf(current)}, expected, func(ok bool) {
-		if n.view.Self != self {
+	if len(bequest) > 0 && registered {
+		s.bequeath(n, bequest, &next)
+	}
+	s.write(n, n.name, next, expected, func(ok bool) {
+		if n.view.Self != self && n.view.Self != next.owner {
 			return
+		}
+		if now := s.store[n.name]; registered && (!ok || next.owner != self) {
+			if now.owner == n.view.Self { // a write of its own was slow, or the watch fast
+				n.successor = Owner{}
+			}
+			n.heed(n.name, now, s.clock(n))
+			n.observeOwn(now, s.clock(n))
+			if !ok || !n.view.Registered {
+				return
+			}
 		}
 		if !ok {
 			n.view.Registered, n.view.Lost = false, s.clock(n)
 			return
 		}
+		n.successor = Owner{}
 		if n.view.Failed > n.view.Renewed && started > n.view.Failed {
 			n.view.Resumed = s.clock(n)
 		}
@@ -70,6 +88,27 @@ func (n *simNode) willsOf(lease stored) Wills {
 	return out
 }
 
+// bequeath makes a renewal one that ends the epoch and gives VIPs to others.
+func (s *sim) bequeath(n *simNode, bequest []Move, next *stored) {
+	if n.successor == (Owner{}) {
+		n.epochs++
+		n.successor = Owner{n.name, fmt.Sprintf("e%d", n.epochs)}
+	}
+	will := Will{Heirs: map[string]Owner{}}
+	for vip, claim := range n.view.Claims {
+		if claim.Owner == n.view.Self {
+			will.Heirs[vip] = n.successor
+		}
+	}
+	for _, move := range bequest {
+		if _, has := will.Heirs[move.VIP]; has {
+			will.Heirs[move.VIP] = move.To
+			n.view.Handed[move.VIP] = s.clock(n)
+		}
+	}
+	next.owner, next.wills[n.view.Self] = n.successor, will
+}
+
 // write is a compare-and-swap with a way there and a way back.
 func (s *sim) write(n *simNode, key string, next stored, expected int, answered func(ok bool)) {
 	if n.busy[key] {
@@ -91,7 +130,7 @@ func (s *sim) write(n *simNode, key string, next stored, expected int, answered 
 		if ok {
 			s.latest++
 			next.revoked, next.version, next.written = current.revoked, s.latest, s.clock(n)
-			if next.owner.Epoch == "" {
+			if next.owner.Epoch == "" || next.owner.Node == current.owner.Node && next.owner != current.owner && current.owner.Epoch != "" {
 				next.revoked = current.owner.Epoch
 			}
 			for testator, will := range next.wills {
@@ -172,9 +211,7 @@ func (n *simNode) see(key string, lease stored, at Instant) {
 	}
 	n.heed(key, lease, at)
 	if key == n.name {
-		if n.view.Registered && lease.owner != n.view.Self {
-			n.view.Registered, n.view.Lost = false, at
-		}
+		n.observeOwn(lease, at)
 		return
 	}
 	peer := Peer{
@@ -185,6 +222,16 @@ func (n *simNode) see(key string, lease stored, at Instant) {
 		peer.EpochSeen = old.EpochSeen
 	}
 	n.view.Peers[key] = peer
+}
+
+// observeOwn finds out that a node's heartbeat is that of its next epoch, or was revoked.
+func (n *simNode) observeOwn(lease stored, at Instant) {
+	if n.successor != (Owner{}) && lease.owner == n.successor {
+		n.view.Self, n.successor = n.successor, Owner{}
+	}
+	if n.view.Registered && lease.owner != n.view.Self {
+		n.view.Registered, n.view.Lost, n.successor = false, at, Owner{}
+	}
 }
 
 // heed takes in the wills of a heartbeat.

@@ -31,7 +31,7 @@ func (t Instant) Sub(other Instant) time.Duration { return time.Duration(t - oth
 // Add is the instant d after t.
 func (t Instant) Add(d time.Duration) Instant { return t + Instant(d) }
 
-// Timing holds the protocol's durations. All speakers of a cluster must have the same.
+// Timing holds the protocol's durations and limits. All speakers of a cluster must have the same.
 type Timing struct {
 	// TSelf is how long a successful renewal gives the right to announce, counted from its start.
 	TSelf time.Duration
@@ -60,6 +60,8 @@ type Timing struct {
 	// announce). It lets go when it hears the next announcement, or HandLimit after it last heard the other announce any VIP that
 	// it got: who gets many takes its time for all.
 	HandLeast, HandLimit time.Duration
+	// HandSingly is how many VIPs a speaker hands over at most by a write of the claim of each: see bequeath for more.
+	HandSingly int
 	// HoldFor is how long after the API server answers it again a speaker waits before it holds an owner dead whose heartbeat it
 	// sees unchanged: so long do holders go on by its word that it lacks the API server, and may stand still meanwhile.
 	HoldFor time.Duration
@@ -92,6 +94,7 @@ func DefaultTiming() Timing {
 		AskEvery:       500 * time.Millisecond,
 		HandLeast:      2 * time.Second,
 		HandLimit:      5 * time.Second,
+		HandSingly:     16, // as many as are written at once
 		HoldFor:        10 * time.Second,
 		RestartGrace:   30 * time.Second, // a pod is replaced within that, its image pulled
 	}
@@ -201,6 +204,8 @@ type View struct {
 	Handed map[string]Instant
 	// Taken is when this node last heard another one announce a VIP that it had given to it, by the other.
 	Taken map[Owner]Instant
+	// Inherited is when this speaker last wrote a claim for a VIP that it has by a will.
+	Inherited Instant
 	// Dropped are the versions of claims, by VIP, that this speaker asked to delete: they may be gone, whether an answer came or not,
 	// and give no right any more.
 	Dropped map[string]string
@@ -234,7 +239,10 @@ type Decision struct {
 	Claim []Move
 	// Hand are the VIPs to give to others, in the same way.
 	Hand []Move
-	// Inherit are VIPs that this node has by a will, whose claims to write for it next, in the same way.
+	// Bequeath, in place of Hand, are VIPs to give to others by the next renewal, which ends this speaker's epoch and begins another: it
+	// is one write for all of them.
+	Bequeath []Move
+	// Inherit is a VIP that this node has by a will, whose claim to write for it next, in the same way.
 	Inherit []Move
 	// Delete names the VIPs whose claims to delete, once the datapath has let them go.
 	Delete []string

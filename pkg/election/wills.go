@@ -94,6 +94,24 @@ func decodeWills(node string, lease *coordinationv1.Lease) (Wills, error) {
 	return wills, nil
 }
 
+// maxHeirs bounds what one will says, in bytes: some 4,000 names. Two of them fit into the 256 KiB that an object's annotations may
+// have. Who dies with more VIPs leaves the rest to whoever claims them, one by one.
+const maxHeirs = 80 << 10
+
+// willSize is what a VIP takes of that.
+func willSize(vip string) int { return len(vip) + len(`"",`) }
+
+// fit reports whether a heartbeat may have all of some wills.
+func (w Wills) fit() bool {
+	size := 0
+	for _, will := range w {
+		for vip := range will.Heirs {
+			size += willSize(vip)
+		}
+	}
+	return size <= 2*maxHeirs
+}
+
 // writeWills makes a heartbeat tell what is left of a node's wills. One without a version is that of the write which this is for.
 func writeWills(lease *coordinationv1.Lease, wills Wills) {
 	delete(lease.Annotations, annotationHeirs)

@@ -10,6 +10,7 @@ import (
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
 )
 
@@ -80,7 +81,7 @@ func TestWillsAreReadAsWritten(t *testing.T) {
 	}
 }
 
-func TestADeadOwnersHeirsAreThoseWhoMayHoldItsVIPs(t *testing.T) {
+func TestADeadOwnersHeirsAreThoseWhoMayHoldItsallOf(t *testing.T) {
 	view := scene()
 	view.Peers["b"] = stale(view.Peers["b"], 95*second)
 	for i, candidates := range [][]string{{"a", "c"}, {"c"}, {"a"}, nil} {
@@ -106,68 +107,90 @@ func TestADeadOwnersHeirsAreThoseWhoMayHoldItsVIPs(t *testing.T) {
 	}
 }
 
-// owns is the Hold of a member's status.
+// many is how many VIPs two members have.
+const many = 30
+
+// allOf are as many, which some nodes may hold.
+func allOf(candidates ...string) (vips []VIP) {
+	for i := range many {
+		vips = append(vips, VIP{Name: fmt.Sprintf("10.0.0.%d", i+1), Candidates: candidates})
+	}
+	return vips
+}
+
+// two are members a, which owns all, and b, which may.
+func two(t *testing.T, client *fake.Clientset) (a, b *member) {
+	t.Helper()
+	a, b = join(t, client, "a"), join(t, client, "b")
+	eventually(t, "both know each other", func() bool { return len(a.Status().Speakers) == 2 && len(b.Status().Speakers) == 2 })
+	for _, candidates := range [][]string{{"a"}, {"a", "b"}} {
+		for _, m := range []*member{a, b} {
+			m.SetVIPs(allOf(candidates...), Status{Settled: true})
+		}
+		eventually(t, "one owns all", a.owns(many))
+	}
+	return a, b
+}
+
+// owns returns whether a member has so many VIPs.
 func (m *member) owns(vips int) func() bool {
 	return func() bool { return len(m.Status().Hold) == vips }
 }
 
-func TestAllVIPsOfADeadSpeakerChangeHandsInOneWrite(t *testing.T) {
-	const count = 30
-	client := newAPI()
-	leases := client.CoordinationV1().Leases(namespace)
-	a, b := join(t, client, "a"), join(t, client, "b")
-	eventually(t, "both know each other", func() bool { return len(a.Status().Speakers) == 2 && len(b.Status().Speakers) == 2 })
-	all := func(m *member, candidates ...string) {
-		var vips []VIP
-		for i := range count {
-			vips = append(vips, VIP{Name: fmt.Sprintf("10.0.0.%d", i+1), Candidates: candidates})
+func (m *member) self() Owner {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.view.Self
+}
+
+// writesOf are the names of the Leases that were to be changed since the actions were cleared.
+func writesOf(client *fake.Clientset) (names []string) {
+	for _, action := range client.Actions() {
+		if action.GetVerb() == "update" {
+			names = append(names, action.(clienttesting.UpdateAction).GetObject().(*coordinationv1.Lease).Name)
 		}
-		m.SetVIPs(vips, Status{Settled: true})
 	}
-	all(a, "a")
-	all(b, "a")
-	eventually(t, "one holds all", a.owns(count))
-	all(a, "a", "b")
-	all(b, "a", "b")
+	return names
+}
+
+// read tells what the claims say, how many of them by a will, and what the wills are.
+func read(t *testing.T, client *fake.Clientset) (held map[string]Holding, inherited int, wills string) {
+	t.Helper()
+	list, err := client.CoordinationV1().Leases(namespace).List(context.Background(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	known, held := Wills{}, map[string]Holding{}
+	for i := range list.Items {
+		if node, isHeartbeat := strings.CutPrefix(list.Items[i].Name, heartbeatPrefix); isHeartbeat {
+			if err := known.Read(node, &list.Items[i]); err != nil {
+				t.Error(err)
+			}
+			wills += list.Items[i].Annotations[annotationHeirs]
+		}
+	}
+	for i := range list.Items {
+		if isClaim(list.Items[i].Name) {
+			holding := ReadClaim(&list.Items[i], known)
+			held[list.Items[i].Name] = holding
+			if parseOwner(list.Items[i].Spec.HolderIdentity) != holding.Owner {
+				inherited++
+			}
+		}
+	}
+	return held, inherited, wills
+}
+
+func TestAllVIPsOfADeadSpeakerChangeHandsInOneWrite(t *testing.T) {
+	client := newAPI()
+	a, b := two(t, client)
 	a.stop()
 	client.ClearActions()
-	eventually(t, "the other has them", b.owns(count))
-	var wrote []string
-	for _, action := range client.Actions() {
-		if action.GetVerb() == "update" || action.GetVerb() == "create" {
-			wrote = append(wrote, action.(clienttesting.CreateAction).GetObject().(*coordinationv1.Lease).Name)
-		}
-	}
-	for _, name := range wrote {
+	eventually(t, "the other has them", b.owns(many))
+	for _, name := range writesOf(client) {
 		if isClaim(name) {
 			t.Errorf("claim %s was written before it had all", name)
 		}
-	}
-
-	read := func() (held map[string]Holding, inherited int, wills string) {
-		list, err := leases.List(context.Background(), metav1.ListOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		known, held := Wills{}, map[string]Holding{}
-		for i := range list.Items {
-			if node, isHeartbeat := strings.CutPrefix(list.Items[i].Name, heartbeatPrefix); isHeartbeat {
-				if err := known.Read(node, &list.Items[i]); err != nil {
-					t.Error(err)
-				}
-				wills += list.Items[i].Annotations[annotationHeirs]
-			}
-		}
-		for i := range list.Items {
-			if isClaim(list.Items[i].Name) {
-				holding := ReadClaim(&list.Items[i], known)
-				held[list.Items[i].Name] = holding
-				if parseOwner(list.Items[i].Spec.HolderIdentity) != holding.Owner {
-					inherited++
-				}
-			}
-		}
-		return held, inherited, wills
 	}
 	told := func(when string, held map[string]Holding) {
 		for name, holding := range held {
@@ -176,19 +199,19 @@ func TestAllVIPsOfADeadSpeakerChangeHandsInOneWrite(t *testing.T) {
 			}
 		}
 	}
-	held, inherited, _ := read()
-	if told("at once", held); len(held) != count || inherited == 0 {
+	held, inherited, _ := read(t, client)
+	if told("at once", held); len(held) != many || inherited == 0 {
 		t.Errorf("%d claims, %d of them by a will", len(held), inherited)
 	}
-	eventually(t, "all claims are written for the heir", func() bool { _, inherited, _ := read(); return inherited == 0 })
-	held, _, wills := read()
+	eventually(t, "all claims are written for the heir", func() bool { _, inherited, _ := read(t, client); return inherited == 0 })
+	held, _, wills := read(t, client)
 	if told("later", held); wills == "" {
 		t.Error("the will is gone, and who dropped it?")
 	}
 	again := join(t, client, "a")
-	all(again, "a", "b")
-	eventually(t, "the next process of the dead one's node needs no will", func() bool { _, _, wills := read(); return wills == "" })
-	if !b.owns(count)() || !again.owns(0)() {
+	again.SetVIPs(allOf("a", "b"), Status{Settled: true})
+	eventually(t, "the next process of the dead one's node needs no will", func() bool { _, _, wills := read(t, client); return wills == "" })
+	if !b.owns(many)() || !again.owns(0)() {
 		t.Errorf("the heir has %d, the one that came back %d", len(b.Status().Hold), len(again.Status().Hold))
 	}
 }

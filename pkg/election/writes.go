@@ -2,7 +2,6 @@ package election
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"sync"
@@ -17,10 +16,15 @@ import (
 // errLost says that another speaker's write came first: the watch brings what it wrote.
 var errLost = errors.New("another speaker wrote the Lease first")
 
-// renew writes this speaker's heartbeat. The right that it gives counts from before the request was sent.
-func (e *Elector) renew(ctx context.Context) error {
+// renew writes this speaker's heartbeat. The right that it gives counts from before the request was sent. With a bequest it ends the
+// epoch, gives some of its VIPs to others, and goes on with the rest under the next.
+func (e *Elector) renew(ctx context.Context, bequest []Move) error {
 	e.mu.Lock()
 	own, self, registered, info := e.own, e.view.Self, e.view.Registered, e.info
+	will := e.bequeath(bequest)
+	if len(will.Heirs) > 0 {
+		self = e.successor
+	}
 	if e.view.Ending {
 		info = Info{} // no candidate any more
 	}
@@ -42,17 +46,18 @@ func (e *Elector) renew(ctx context.Context) error {
 	}
 	if !registered {
 		self.Epoch = e.nextEpoch(own)
-		if own != nil {
-			e.observeWills(self.Node, own) // before it takes anything that an epoch of its own had
-		}
 	}
 	left := e.willsOf(own)
 	written, err := e.writeHeartbeat(ctx, own, func(lease *coordinationv1.Lease) {
+		if len(will.Heirs) > 0 {
+			left[parseOwner(lease.Spec.HolderIdentity)] = will
+			revoke(lease, self.Node, will.Reason)
+		}
 		heartbeat(lease, self, info, lasts, metav1.NowMicro())
 		writeWills(lease, left)
 	})
 	if isLost(err) {
-		return e.reread(ctx, self)
+		return e.reread(ctx)
 	}
 	if err != nil {
 		return fmt.Errorf("renew heartbeat: %w", err)
@@ -66,7 +71,8 @@ func (e *Elector) renew(ctx context.Context) error {
 	if parseOwner(e.own.Spec.HolderIdentity) != self {
 		return errLost // it was revoked since, and the watch was faster than this answer
 	}
-	e.view.Self, e.view.Registered = self, true
+	e.heed(self.Node, e.own) // also of what an earlier process of this node had, before this one takes anything of it
+	e.view.Self, e.view.Registered, e.successor = self, true, Owner{}
 	e.view.Renewed = started
 	clear(e.view.Contested)
 	return nil
@@ -80,7 +86,7 @@ func (e *Elector) nextEpoch(own *coordinationv1.Lease) string {
 			return owner.Epoch
 		}
 	}
-	return rand.Text()[:10]
+	return newEpoch()
 }
 
 func (e *Elector) writeHeartbeat(ctx context.Context, own *coordinationv1.Lease, fill func(*coordinationv1.Lease)) (*coordinationv1.Lease, error) {
@@ -95,8 +101,8 @@ func (e *Elector) writeHeartbeat(ctx context.Context, own *coordinationv1.Lease,
 }
 
 // reread finds out why a renewal met another version: the write of a request that timed out, or a revocation.
-func (e *Elector) reread(ctx context.Context, self Owner) error {
-	found, err := e.leases.Get(ctx, HeartbeatName(self.Node), metav1.GetOptions{})
+func (e *Elector) reread(ctx context.Context) error {
+	found, err := e.leases.Get(ctx, HeartbeatName(e.config.Node), metav1.GetOptions{})
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	switch {
@@ -105,11 +111,13 @@ func (e *Elector) reread(ctx context.Context, self Owner) error {
 	case err != nil:
 		return fmt.Errorf("read heartbeat after a conflict: %w", err)
 	default:
-		e.own, e.objects[found.Name] = found, found
-		if parseOwner(found.Spec.HolderIdentity) == self {
-			e.view.Attempted = 0
+		e.objects[found.Name] = found
+		e.heed(e.config.Node, found)
+		if e.observeOwn(found); e.view.Registered {
+			e.view.Attempted, e.successor = 0, Owner{}
 			return nil
 		}
+		return errLost
 	}
 	if e.view.Registered {
 		e.deregister()
@@ -131,6 +139,9 @@ func (e *Elector) revoke(ctx context.Context, revocation Revocation) error {
 	if len(revocation.Heirs) > 0 {
 		wills[revocation.Owner] = Will{Heirs: revocation.Heirs, Reason: revocation.Reason, Written: time.Now()}
 	}
+	if !wills.fit() {
+		delete(wills, revocation.Owner)
+	}
 	writeWills(lease, wills)
 	lease, err := e.leases.Update(ctx, lease, metav1.UpdateOptions{})
 	if err == nil {
@@ -144,6 +155,8 @@ func (e *Elector) revoke(ctx context.Context, revocation Revocation) error {
 	// It lives: the watch lags, as it does for up to half a minute after the API server was away. Or somebody else was first.
 	found, err := e.leases.Get(ctx, seen.Name, metav1.GetOptions{})
 	if err == nil && parseOwner(found.Spec.HolderIdentity) == revocation.Owner {
+		e.mu.Lock()
+		defer e.mu.Unlock()
 		e.observe(found)
 	}
 	return errLost
@@ -154,7 +167,7 @@ func (e *Elector) revoke(ctx context.Context, revocation Revocation) error {
 func (e *Elector) claim(ctx context.Context, move Move, seen *coordinationv1.Lease) error {
 	e.mu.Lock()
 	old := move.To.Node == e.config.Node && move.To != e.view.Self // decided by an epoch that was revoked since
-	if e.objects[ClaimName(move.VIP)] != seen || !e.view.Registered || old {
+	if e.objects[ClaimName(move.VIP)] != seen || !e.view.Registered || old || e.successor != (Owner{}) {
 		e.mu.Unlock()
 		return errLost
 	}
@@ -162,18 +175,16 @@ func (e *Elector) claim(ctx context.Context, move Move, seen *coordinationv1.Lea
 		e.view.Handed[move.VIP] = e.config.Clock() // before the watch can tell of it
 		delete(e.heard, move.VIP)
 	}
-	before, self, at := e.view.Claims[move.VIP], e.view.Self, metav1.NowMicro()
-	previous := before.Owner.Node
-	if by := e.wills.testators(move.VIP, before); len(by) > 0 && before.Owner == move.To {
-		testator := by[len(by)-1]
-		previous, move.Reason, at = testator.Node, e.wills[testator].Reason, metav1.NewMicroTime(e.wills[testator].Written)
+	self, at, previous := e.view.Self, metav1.NowMicro(), e.view.Claims[move.VIP].Owner
+	if holding := ReadClaim(seen, e.wills); holding.Owner == move.To { // by a will: what that says of it stays
+		previous.Node, move.Reason, at = holding.Previous, holding.Reason, metav1.NewMicroTime(holding.Since)
 	}
 	e.mu.Unlock()
 	lease := &coordinationv1.Lease{}
 	if seen != nil {
 		lease = seen.DeepCopy()
 	}
-	claim(lease, self, previous, move, at)
+	claim(lease, self, previous.Node, move, at)
 	var err error
 	if seen == nil {
 		err = e.wrote(e.leases.Create(ctx, lease, metav1.CreateOptions{}))
@@ -199,6 +210,8 @@ func (e *Elector) wrote(lease *coordinationv1.Lease, err error) error {
 	if err != nil {
 		return err
 	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	e.observe(lease)
 	return nil
 }

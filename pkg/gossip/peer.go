@@ -18,6 +18,9 @@ const (
 	// silences is how many probes in a row must go unanswered until a machine that refused connections is held silent: on
 	// a bad network one may be.
 	silences = 3
+	// hungFor is for how long a peer may be silent whose machine takes connections for it. With what was spent before, that is less
+	// than the least that the kernel leaves the VIPs of one that is frozen (2 s), which serves them as before.
+	hungFor = 1200 * time.Millisecond
 )
 
 // peer is another node that was heard of. Gossip.mu is its lock.
@@ -28,6 +31,7 @@ type peer struct {
 	listed     bool          // memberlist holds it alive
 	confirming bool          // a goroutine probes it
 	gone       bool          // there is no such node any more
+	hung       time.Duration // when it was first found to be, while it is held alive
 	silent     int           // probes in a row that a machine which refused connections did not answer
 	fell       bool          // it was held dead since the probing began
 	doubted    time.Duration // when it last answered a probe while it was held alive
@@ -108,7 +112,7 @@ func (s *session) confirm(p *peer) {
 		at, effort := p.at, p.effort(s.config.Clock())
 		s.mu.Unlock()
 		result := s.probe(p.name, at, effort)
-		if result != answered && result != refused && effort == gentle {
+		if (result == silent || result == unheard) && effort == gentle {
 			result = s.probe(p.name, at, thorough)
 		}
 		wait, done := s.settle(p, result)
@@ -132,6 +136,8 @@ func (p *peer) effort(now time.Duration) effort {
 		return thorough
 	case !p.state.Alive: // it is silent already: nothing has to be made sure
 		return single
+	case p.hung > 0:
+		return gentle
 	case p.doubted > 0 && now-p.doubted < doubtFor:
 		return gentle
 	}
@@ -147,7 +153,7 @@ func (s *session) settle(p *peer, result outcome) (wait time.Duration, done bool
 	before, at := p.state, p.at
 	after, wait := p.after(result, s.config.Clock())
 	p.state = after
-	done = p.gone || after.Alive && p.listed
+	done = p.gone || after.Alive && p.listed && p.hung == 0
 	p.confirming = !done
 	p.fell = p.fell && !done
 	s.count()
@@ -174,6 +180,13 @@ func (s *session) settle(p *peer, result outcome) (wait time.Duration, done bool
 // after is the state that follows a probe's outcome, and how long it is good for.
 func (p *peer) after(result outcome, now time.Duration) (State, time.Duration) {
 	state := p.state
+	if result == hung && state.Alive && (p.hung == 0 || now-p.hung < hungFor) {
+		if p.hung == 0 {
+			p.hung = now
+		}
+		return state, 0
+	}
+	p.hung = 0
 	if result == answered {
 		p.silent = 0
 		if !p.fell {

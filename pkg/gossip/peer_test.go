@@ -26,6 +26,11 @@ func TestProbesChangeAState(t *testing.T) {
 		{"its machine says that it is not cut off", []outcome{unheard, refused}, dead(1*time.Second, true)},
 		{"nor is it if that is found out later", []outcome{silent, unheard}, dead(1*time.Second, false)},
 		{"an answer ends that, too", []outcome{unheard, answered}, State{Alive: true}},
+		{"who takes connections has more time", []outcome{hung, hung}, State{Alive: true}},
+		{"but not for ever", []outcome{hung, hung, hung, hung}, dead(3*time.Second, false)},
+		{"and an answer gives it anew", []outcome{hung, answered, hung, hung}, State{Alive: true}},
+		{"none has one that falls silent", []outcome{hung, silent}, dead(2*time.Second, false)},
+		{"nor one that ended", []outcome{hung, refused}, dead(2*time.Second, true)},
 		{"a second verdict has its own time", []outcome{silent, answered, refused}, dead(3*time.Second, true)},
 	} {
 		p := &peer{state: State{Alive: true}}

@@ -51,6 +51,7 @@ const (
 	refused          // the peer's kernel says that nobody listens on the port
 	silent
 	unheard // silent, and so were most others
+	hung    // silent, but its kernel takes connections for it: it is frozen, or waits for a processor
 )
 
 // probe asks a peer for a sign of life. What it says when the session ends is of no use.
@@ -111,6 +112,8 @@ func (s *session) probe(name string, at netip.AddrPort, effort effort) outcome {
 		return answered
 	case alone():
 		return unheard
+	case d.listens:
+		return hung
 	}
 	return silent
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/util/flowcontrol"
 	"k8s.io/klog/v2"
 
 	"github.com/fairlead/fairlead/pkg/api/v1alpha1"
@@ -147,8 +148,12 @@ func services(vip *v1alpha1.VIP) string {
 }
 
 const (
-	// statusWriters is how many statuses are written at once.
+	// statusWriters is how many statuses are written at once, statusRate how many a second once statusBurst were. They are for people:
+	// a node that takes over hundreds of VIPs, and those who have to notice whether it lives, have better use for an API server and
+	// processors.
 	statusWriters = 8
+	statusRate    = 50
+	statusBurst   = 50
 	// yieldMost is how long statuses wait for claims, which are looked at every yieldStep: a node that takes over hundreds of
 	// VIPs has better things to ask of the API server, and everybody else better things to hear of.
 	yieldMost = 5 * time.Second
@@ -160,6 +165,7 @@ type reporter struct {
 	config   Config
 	watcher  *kube.Watcher
 	claiming func() bool // whether this node claims VIPs now
+	pace     flowcontrol.RateLimiter
 	kick     chan struct{}
 
 	// Of the reconciling goroutine: what was last reported on.
@@ -184,6 +190,7 @@ type reporter struct {
 func newReporter(config Config, watcher *kube.Watcher, claiming func() bool) *reporter {
 	return &reporter{
 		config: config, watcher: watcher, claiming: claiming, kick: make(chan struct{}, 1),
+		pace:   flowcontrol.NewTokenBucketRateLimiter(statusRate, statusBurst),
 		warned: map[string]string{}, looks: map[string]look{}, reports: map[string]kube.VIPReport{}, todo: map[string]bool{},
 	}
 }
@@ -229,6 +236,9 @@ func (r *reporter) writeAll(ctx context.Context) bool {
 	var work sync.WaitGroup
 	slots := make(chan struct{}, statusWriters)
 	for name := range todo {
+		if r.pace.Wait(ctx) != nil {
+			break // it ends
+		}
 		slots <- struct{}{}
 		work.Go(func() {
 			defer func() { <-slots }()
