@@ -8,7 +8,7 @@ import (
 // bequeath turns many VIPs that are to be handed over into a bequest: those that go for one reason, the others come next. This node's
 // other VIPs have to be part of the same will, and their claims written anew like those of the rest: half of all go, or it is not worth it.
 func (d *decider) bequeath() {
-	if len(d.out.Hand) <= d.timing.HandSingly {
+	if len(d.out.Hand) <= d.timing.HandSingly || d.view.Crowded > 0 && d.now < d.view.Crowded.Add(d.timing.HoldFor) {
 		return
 	}
 	owned, size := 0, 0
@@ -30,7 +30,7 @@ func (d *decider) bequeath() {
 }
 
 // bequeath makes the will by which this speaker gives VIPs to others, and keeps the rest under its next epoch. It is empty if there
-// is nothing to give, or the heartbeat has no room for it until others are needed no more. The lock is held.
+// is nothing to give, or the heartbeat has no room for it beside others: then they go one by one. The lock is held.
 func (e *Elector) bequeath(bequest []Move) Will {
 	if len(bequest) == 0 || !e.view.Registered {
 		return Will{}
@@ -47,6 +47,7 @@ func (e *Elector) bequeath(bequest []Move) Will {
 	}
 	wills := e.wills.needed(e.config.Node, e.view.Claims)
 	if wills[e.view.Self] = will; !wills.fit() {
+		e.view.Crowded = e.config.Clock()
 		return Will{}
 	}
 	e.successor = next

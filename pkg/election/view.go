@@ -206,6 +206,8 @@ type View struct {
 	Taken map[Owner]Instant
 	// Inherited is when this speaker last wrote a claim for a VIP that it has by a will.
 	Inherited Instant
+	// Crowded is when this speaker's heartbeat last had no room for another will.
+	Crowded Instant
 	// Dropped are the versions of claims, by VIP, that this speaker asked to delete: they may be gone, whether an answer came or not,
 	// and give no right any more.
 	Dropped map[string]string
