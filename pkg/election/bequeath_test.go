@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -38,13 +39,13 @@ func TestManyVIPsAreHandedOverByOneWrite(t *testing.T) {
 	}
 }
 
-// loseAnswer has the first bequest from now on done and not answered.
-func loseAnswer(client *fake.Clientset) {
-	update, lost := client.ReactionChain[0], false
+// loseAnswer has the next bequest done and not answered, whenever lose is set.
+func loseAnswer(client *fake.Clientset, lose *atomic.Bool) {
+	update := client.ReactionChain[0]
 	client.PrependReactor("update", "leases", func(action clienttesting.Action) (bool, runtime.Object, error) {
 		done, lease, err := update.React(action)
-		if written, ok := lease.(*coordinationv1.Lease); err == nil && ok && !lost && written.Annotations[annotationHeirs] != "" {
-			lost = true
+		written, ok := lease.(*coordinationv1.Lease)
+		if err == nil && ok && written.Annotations[annotationHeirs] != "" && lose.CompareAndSwap(true, false) {
 			return true, nil, errors.New("a timeout")
 		}
 		return done, lease, err
@@ -67,12 +68,11 @@ func cordon(node string, members ...*member) {
 func TestABequestIsDoneWhetherItIsAnsweredOrNot(t *testing.T) {
 	for _, lost := range []bool{false, true} {
 		t.Run(fmt.Sprint("lost=", lost), func(t *testing.T) {
-			client := newAPI()
+			client, lose := newAPI(), &atomic.Bool{}
+			loseAnswer(client, lose)
 			a, b := two(t, client)
 			epoch := a.self()
-			if lost {
-				loseAnswer(client)
-			}
+			lose.Store(lost)
 			before, _, _ := read(t, client)
 			client.ClearActions()
 			cordon("a", a, b)

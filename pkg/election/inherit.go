@@ -12,9 +12,12 @@ import (
 )
 
 // heirs are those who should have the VIPs of a peer that is to be revoked. One that is out of reach is no heir: it would have them
-// before the dead one, should that live after all, is back.
+// before the dead one, should that live after all, is back. Who does not reach most cannot tell, and leaves all to be claimed.
 func (d *decider) heirs(dead Owner, place *placement) map[string]Owner {
 	out, size := map[string]Owner{}, 0
+	if d.view.Reach != nil && !d.majority {
+		return out
+	}
 	for _, vip := range d.view.VIPs {
 		if d.view.Claims[vip.Name].Owner != dead {
 			continue

@@ -218,7 +218,7 @@ func (s *sim) step(n *simNode) {
 			n.view.Handed[move.VIP] = s.clock(n)
 		}
 		s.write(n, "vip/"+move.VIP, stored{owner: move.To, author: n.view.Self}, n.versionOf("vip/"+move.VIP), func(ok bool) {
-			if ok && move.To.Node == n.name {
+			if ok && move.To == n.view.Self && n.successor == (Owner{}) {
 				delete(n.view.Handed, move.VIP)
 			}
 		})

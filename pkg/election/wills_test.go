@@ -105,6 +105,19 @@ func TestADeadOwnersHeirsAreThoseWhoMayHoldItsallOf(t *testing.T) {
 	if load[a] < 2 || load[c] < 2 {
 		t.Errorf("not spread evenly: %v", load)
 	}
+	view.Reach = map[string]Reach{"b": {Dead: 98 * second}, "c": {}}
+	if d := Decide(100*second, DefaultTiming(), view); len(d.Revoke) != 1 || len(d.Revoke[0].Heirs) > 0 {
+		t.Errorf("one that reaches nobody says who inherits: %v", d.Revoke)
+	}
+	view.Reach = map[string]Reach{"b": {Dead: 98 * second}, "c": {Dead: 98 * second}, "d": {Alive: true}, "e": {Alive: true}}
+	view.Peers["c"] = Peer{Owner: c, Version: "30", VersionSeen: 99 * second, EpochSeen: 99 * second} // began anew since it was found dead
+	for _, node := range []string{"d", "e"} {
+		view.Peers[node] = Peer{Owner: Owner{node, "1"}, Version: "9", VersionSeen: 99 * second}
+	}
+	d = Decide(100*second, DefaultTiming(), view)
+	if len(d.Revoke) != 1 || d.Revoke[0].Heirs["10.0.1.0"] != a || d.Revoke[0].Heirs["10.0.1.1"] != (Owner{}) {
+		t.Errorf("one that is out of reach inherits: %v", d.Revoke)
+	}
 }
 
 // many is how many VIPs two members have.

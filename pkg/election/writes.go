@@ -194,10 +194,10 @@ func (e *Elector) claim(ctx context.Context, move Move, seen *coordinationv1.Lea
 	if err == nil {
 		klog.FromContext(ctx).V(4).Info("Wrote a claim", "vip", move.VIP, "for", move.To.Node, "reason", move.Reason)
 	}
-	if err == nil && move.To.Node == e.config.Node {
-		e.mu.Lock()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if err == nil && move.To == e.view.Self && e.successor == (Owner{}) { // else a bequest came after it
 		delete(e.view.Handed, move.VIP)
-		e.mu.Unlock()
 	}
 	return err
 }
