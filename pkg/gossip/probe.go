@@ -101,8 +101,7 @@ func (s *session) probe(name string, at netip.AddrPort, effort effort) outcome {
 		}
 		now := s.config.Clock()
 		if passed += min(now-looked, wakeful); now-looked > lateAllowed && late < effort.lates {
-			sent, passed = 0, 0
-			late++
+			sent, passed, late = 0, 0, late+1
 			ticker.Reset(every)
 		}
 		looked = now
