@@ -18,9 +18,10 @@ const (
 	// silences is how many probes in a row must go unanswered until a machine that refused connections is held silent: on
 	// a bad network one may be.
 	silences = 3
-	// hungFor is for how long a peer may be silent whose machine takes connections for it. With what was spent before, that is less
-	// than the least that the kernel leaves the VIPs of one that is frozen (2 s), which serves them as before.
-	hungFor = 1200 * time.Millisecond
+	// hungFor is for how long a peer may be silent whose machine takes connections for it. With the half second that was spent before,
+	// that is less than the least that the kernel leaves the VIPs of one that is frozen, and serves them: 2 s from when their lives
+	// were prolonged last, half a second before it froze at most.
+	hungFor = 800 * time.Millisecond
 )
 
 // peer is another node that was heard of. Gossip.mu is its lock.
