@@ -12,7 +12,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/client-go/util/flowcontrol"
 	"k8s.io/klog/v2"
 
 	"github.com/fairlead/fairlead/pkg/api/v1alpha1"
@@ -165,7 +164,7 @@ type reporter struct {
 	config   Config
 	watcher  *kube.Watcher
 	claiming func() bool // whether this node claims VIPs now
-	pace     flowcontrol.RateLimiter
+	pace     kube.Pace
 	kick     chan struct{}
 
 	// Of the reconciling goroutine: what was last reported on.
@@ -190,7 +189,7 @@ type reporter struct {
 func newReporter(config Config, watcher *kube.Watcher, claiming func() bool) *reporter {
 	return &reporter{
 		config: config, watcher: watcher, claiming: claiming, kick: make(chan struct{}, 1),
-		pace:   flowcontrol.NewTokenBucketRateLimiter(statusRate, statusBurst),
+		pace:   kube.NewPace(statusRate, statusBurst),
 		warned: map[string]string{}, looks: map[string]look{}, reports: map[string]kube.VIPReport{}, todo: map[string]bool{},
 	}
 }
