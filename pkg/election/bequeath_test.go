@@ -1,6 +1,7 @@
 package election
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -107,5 +108,22 @@ func TestABequestIsDoneWhetherItIsAnsweredOrNot(t *testing.T) {
 			a.mu.Unlock()
 			eventually(t, "no will is left", func() bool { _, _, wills := read(t, client); return wills == "" })
 		})
+	}
+}
+
+// TestWhoEndsLeavesWhatOthersMayHaveByAnUnansweredBequest: what came of that request only the watch would have told.
+func TestWhoEndsLeavesWhatOthersMayHaveByAnUnansweredBequest(t *testing.T) {
+	client := newAPI()
+	a, b := two(t, client)
+	a.stop()
+	b.stop()
+	a.mu.Lock()
+	a.successor = Owner{Node: "a", Epoch: "next"}
+	a.mu.Unlock()
+	if err := a.Resign(context.Background()); err != nil {
+		t.Error(err)
+	}
+	if held, _, _ := read(t, client); len(held) != many {
+		t.Errorf("%d of %d claims are left", len(held), many)
 	}
 }

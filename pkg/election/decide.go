@@ -127,7 +127,8 @@ func (d *decider) mustLeave(vip VIP) bool {
 
 // revokeTheDead revokes the heartbeats of dead owners. Those who could are ordered, so that mostly one of them does. An epoch that
 // owns nothing is left alone: a heartbeat tells only which epoch was revoked last, and the node itself would be the first to know
-// that the claims of the one before are free.
+// that the claims of the one before are free. So is one that answers nobody while nobody else can have what it owns: should it live
+// after all, it would let go of VIPs that only it can serve. Once its heartbeat is too old, it is revoked in any case.
 func (d *decider) revokeTheDead() {
 	if !d.view.Registered || d.view.Ending || d.view.Failed > d.view.Renewed {
 		return // while the API server does not answer, no heartbeat is seen to change
@@ -139,6 +140,9 @@ func (d *decider) revokeTheDead() {
 		d.bereaved = true
 		death, reason := d.death(peer)
 		at := death.Add(time.Duration(d.rank(node)) * d.timing.RevokeDelay)
+		if expiry := d.expiry(peer); at < expiry && !d.replaceable(peer.Owner) {
+			at = expiry
+		}
 		if d.now >= at {
 			d.out.Revoke = append(d.out.Revoke, Revocation{Peer: peer, Reason: reason})
 		}
@@ -166,6 +170,17 @@ func (d *decider) owns(owner Owner) bool {
 	}
 	for _, claim := range d.view.Claims {
 		if claim.Owner == owner {
+			return true
+		}
+	}
+	return false
+}
+
+// replaceable reports whether somebody could have a VIP of dead at once. Who does not reach most cannot tell who else is out of reach.
+func (d *decider) replaceable(dead Owner) bool {
+	has := func(node string) bool { return d.able[node] && !(d.majority && d.remote[node]) }
+	for _, vip := range d.view.VIPs {
+		if d.view.Claims[vip.Name].Owner == dead && slices.ContainsFunc(vip.Candidates, has) {
 			return true
 		}
 	}

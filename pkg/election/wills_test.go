@@ -81,7 +81,7 @@ func TestWillsAreReadAsWritten(t *testing.T) {
 	}
 }
 
-func TestADeadOwnersHeirsAreThoseWhoMayHoldItsallOf(t *testing.T) {
+func TestADeadOwnersHeirsAreThoseWhoMayHoldItsVIPs(t *testing.T) {
 	view := scene()
 	view.Peers["b"] = stale(view.Peers["b"], 95*second)
 	for i, candidates := range [][]string{{"a", "c"}, {"c"}, {"a"}, nil} {

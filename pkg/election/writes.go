@@ -288,12 +288,12 @@ func (e *Elector) Pause(ctx context.Context) (Instant, error) {
 }
 
 // Resign deletes this speaker's claims and heartbeat, so that others need not wait: after Run has returned and the datapath
-// let everything go.
+// let everything go. Claims that others may have by a bequest that was not answered it leaves.
 func (e *Elector) Resign(ctx context.Context) error {
 	e.mu.Lock()
 	var mine []*coordinationv1.Lease
 	for vip, claim := range e.view.Claims {
-		if claim.Owner == e.view.Self && e.view.Registered {
+		if claim.Owner == e.view.Self && e.view.Registered && e.successor == (Owner{}) {
 			mine = append(mine, e.objects[ClaimName(vip)])
 		}
 	}
