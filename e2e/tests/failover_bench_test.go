@@ -122,7 +122,7 @@ func BenchmarkFailover(b *testing.B) {
 	}
 	for _, blow := range blows {
 		b.Run("fault="+blow.name, func(b *testing.B) {
-			of := contest(b, s, contenders, blow)
+			of := contest(b, contenders, blow, func(of *tally, c contender, run int) { of.add(b, s, c, blow, run) })
 			for _, c := range contenders {
 				if c.meets(blow) {
 					b.Run("of="+c.String(), func(b *testing.B) {
@@ -167,19 +167,19 @@ func (t *tally) report(b *testing.B) {
 	b.ReportMetric(float64(t.moved), "moves")
 }
 
-// contest lets contenders meet a fault in turn, as often as asked for.
-func contest(b *testing.B, s *scenario.Scenario, contenders []contender, blow blow) map[contender]*tally {
+// contest lets contenders meet a fault in turn, as often as asked for: add strikes, and adds what it saw to a tally.
+func contest[T any](b *testing.B, contenders []contender, blow blow, add func(of *T, c contender, run int)) map[contender]*T {
 	b.Helper()
-	of := map[contender]*tally{}
+	of := map[contender]*T{}
 	for run := range failoverRuns(b) {
 		for _, c := range contenders {
 			if !c.meets(blow) {
 				continue
 			}
 			if of[c] == nil {
-				of[c] = &tally{}
+				of[c] = new(T)
 			}
-			of[c].add(b, s, c, blow, run)
+			add(of[c], c, run)
 		}
 	}
 	return of

@@ -50,7 +50,7 @@ func BenchmarkFailoverOfMany(b *testing.B) {
 	}
 	for _, blow := range blows {
 		b.Run("fault="+blow.name, func(b *testing.B) {
-			of := contestOfMany(b, s, contenders, blow)
+			of := contest(b, contenders, blow, func(of *tallyOfMany, c contender, run int) { of.add(b, s, c, blow, run) })
 			for _, c := range contenders {
 				if c.meets(blow) {
 					b.Run(fmt.Sprintf("of=%s/addresses=%d", c, len(c.addresses())), of[c].report)
@@ -80,25 +80,13 @@ func (t *tallyOfMany) report(b *testing.B) {
 	}
 }
 
-// contestOfMany lets contenders meet a fault in turn, as often as asked for.
-func contestOfMany(b *testing.B, s *scenario.Scenario, contenders []contender, blow blow) map[contender]*tallyOfMany {
+// add strikes the holder of all once.
+func (t *tallyOfMany) add(b *testing.B, s *scenario.Scenario, c contender, blow blow, run int) {
 	b.Helper()
-	of := map[contender]*tallyOfMany{}
-	for run := range failoverRuns(b) {
-		for _, c := range contenders {
-			if !c.meets(blow) {
-				continue
-			}
-			if of[c] == nil {
-				of[c] = &tallyOfMany{}
-			}
-			sample, all := strikeMany(b, s, c, blow)
-			progress("%s %d, %s: longest times without an answer %v, announced after %v", blow.name, run+1, c, sample, lastOf(all))
-			of[c].runs++
-			of[c].gaps, of[c].announced = append(of[c].gaps, sample...), append(of[c].announced, all...)
-		}
-	}
-	return of
+	sample, all := strikeMany(b, s, c, blow)
+	progress("%s %d, %s: longest times without an answer %v, announced after %v", blow.name, run+1, c, sample, lastOf(all))
+	t.runs++
+	t.gaps, t.announced = append(t.gaps, sample...), append(t.announced, all...)
 }
 
 // lastOf is the longest time, 0 of none: who stays announces nothing anew.
