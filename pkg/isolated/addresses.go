@@ -225,14 +225,21 @@ func (k *Kernel) fence(lifetime time.Duration) error {
 	return nil
 }
 
-// Unbind ends answering for a VIP on an interface, on all if the binding names none, and its routes. What is gone is no error.
-func (k *Kernel) Unbind(b model.Binding) error {
+// Unbind ends answering for VIPs on their interfaces, on all if a binding names none, and their routes, and returns what failed. What is
+// gone is no error.
+func (k *Kernel) Unbind(bindings []model.Binding) map[netip.Addr]error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if err := k.rejoin(); err != nil {
-		return err
+	failed := map[netip.Addr]error{}
+	err := k.rejoin()
+	for _, b := range bindings {
+		if err != nil {
+			failed[b.Addr] = err
+		} else if err := k.unbind(b); err != nil {
+			failed[b.Addr] = err
+		}
 	}
-	return k.unbind(b)
+	return failed
 }
 
 func (k *Kernel) unbind(b model.Binding) error {

@@ -21,7 +21,7 @@ import (
 // lifetimes in whole seconds: the lifetime is rounded up, to 1 s at the least. It costs a write for some hundreds of them.
 func (k *Kernel) Bind(bindings []model.Binding, lifetime time.Duration) map[netip.Addr]error {
 	there, missing := k.place(bindings)
-	failed := k.write(there, lifetime)
+	failed := k.write(there, putting(lifetime))
 	for _, b := range bindings {
 		if err := missing[b.Interface]; err != nil {
 			failed[b.Addr] = fmt.Errorf("bind %s on %s: %w", b.Addr, b.Interface, err)
@@ -33,7 +33,7 @@ func (k *Kernel) Bind(bindings []model.Binding, lifetime time.Duration) map[neti
 // Refresh is Bind, and returns all errors joined; that an interface is missing it says once.
 func (k *Kernel) Refresh(bindings []model.Binding, lifetime time.Duration) error {
 	there, missing := k.place(bindings)
-	failures := slices.Collect(maps.Values(k.write(there, lifetime)))
+	failures := slices.Collect(maps.Values(k.write(there, putting(lifetime))))
 	for name, err := range missing {
 		failures = append(failures, fmt.Errorf("refresh the addresses on %s: %w", name, err))
 	}
@@ -61,23 +61,26 @@ func (k *Kernel) place(bindings []model.Binding) (there []placed, missing map[st
 	return there, missing
 }
 
-// Unbind takes a VIP off its interface; without one, off those where it does not answer (see Bound). One that is gone, or
-// whose interface is gone, is no error.
-func (k *Kernel) Unbind(b model.Binding) error {
-	if b.Interface == "" {
-		return k.unbindDoubtful(b)
+// Unbind takes VIPs off their interfaces, those without one off where they do not answer (see Bound), and returns what failed. One that
+// is gone, or whose interface is gone, is no error. It costs a write for some hundreds of them.
+func (k *Kernel) Unbind(bindings []model.Binding) map[netip.Addr]error {
+	var named []model.Binding
+	failed := map[netip.Addr]error{}
+	for _, b := range bindings {
+		if b.Interface != "" {
+			named = append(named, b)
+		} else if err := k.unbindDoubtful(b); err != nil {
+			failed[b.Addr] = err
+		}
 	}
-	link, err := k.link(b.Interface)
-	if errors.As(err, &netlink.LinkNotFoundError{}) {
-		return nil
+	there, missing := k.place(named)
+	maps.Copy(failed, k.write(there, taking))
+	for _, b := range named {
+		if err := missing[b.Interface]; err != nil && !errors.As(err, &netlink.LinkNotFoundError{}) {
+			failed[b.Addr] = taking.failure(b, err)
+		}
 	}
-	if err == nil {
-		err = k.handle.AddrDel(link, address(b))
-	}
-	if err == nil || errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.ENODEV) {
-		return nil
-	}
-	return fmt.Errorf("unbind %s from %s: %w", b.Addr, b.Interface, err)
+	return failed
 }
 
 func (k *Kernel) unbindDoubtful(b model.Binding) error {

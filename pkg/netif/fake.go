@@ -135,21 +135,24 @@ func (f *Fake) has(name string) bool {
 }
 
 // Unbind is that of Kernel.
-func (f *Fake) Unbind(b model.Binding) error {
+func (f *Fake) Unbind(bindings []model.Binding) map[netip.Addr]error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.fail != nil {
-		if err := f.fail(b); err != nil {
-			return fmt.Errorf("unbind %s from %s: %w", b.Addr, b.Interface, err)
+	failed := map[netip.Addr]error{}
+	for _, b := range bindings {
+		if f.fail != nil {
+			if err := f.fail(b); err != nil {
+				failed[b.Addr] = taking.failure(b, err)
+				continue
+			}
+		}
+		if _, ok := f.bound[b]; ok {
+			delete(f.bound, b)
+			f.writes = append(f.writes, fmt.Sprintf(taking.verb, b.Addr, b.Interface))
+			f.change()
 		}
 	}
-	if _, ok := f.bound[b]; !ok {
-		return nil
-	}
-	delete(f.bound, b)
-	f.writes = append(f.writes, fmt.Sprintf("unbind %s from %s", b.Addr, b.Interface))
-	f.change()
-	return nil
+	return failed
 }
 
 // Receive is that of Kernel.

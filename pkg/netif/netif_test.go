@@ -2,7 +2,9 @@ package netif
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -25,7 +27,6 @@ var _ = []interface {
 	Bound() ([]model.Binding, error)
 	binder
 	Refresh([]model.Binding, time.Duration) error
-	Unbind(model.Binding) error
 	Watch(context.Context, func())
 	Close()
 }{(*Kernel)(nil), (*Fake)(nil)}
@@ -43,10 +44,15 @@ func ifi(name string, up bool, prefixes ...string) Interface {
 // binder is a Kernel or a Fake.
 type binder interface {
 	Bind([]model.Binding, time.Duration) map[netip.Addr]error
+	Unbind([]model.Binding) map[netip.Addr]error
 }
 
 func bindOne(k binder, b model.Binding, lifetime time.Duration) error {
 	return k.Bind([]model.Binding{b}, lifetime)[b.Addr]
+}
+
+func unbind(k binder, bindings ...model.Binding) error {
+	return errors.Join(slices.Collect(maps.Values(k.Unbind(bindings)))...)
 }
 
 func on(name, addr string) model.Binding {
@@ -86,10 +92,8 @@ func TestDiffConverges(t *testing.T) {
 			}
 		}
 		have, _ := fake.Bound()
-		bind, unbind := Diff(want, have, func(netip.Addr) bool { return true })
-		for _, b := range unbind {
-			fake.Unbind(b)
-		}
+		bind, leaving := Diff(want, have, func(netip.Addr) bool { return true })
+		fake.Unbind(leaving)
 		for _, b := range bind {
 			if err := bindOne(fake, b, time.Second); err != nil {
 				t.Fatal(err)

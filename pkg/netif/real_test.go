@@ -95,14 +95,12 @@ func TestKernelBindsAndUnbinds(t *testing.T) {
 		}
 	}
 	for range 2 { // the second time they are gone already
-		for _, b := range vips {
-			check(t, k.Unbind(b))
-		}
+		check(t, unbind(k, vips...))
 	}
 	if have := bound(t, k); len(have) != 0 {
 		t.Errorf("still bound: %v", have)
 	}
-	check(t, k.Unbind(on("eth9", "10.0.0.100")))
+	check(t, unbind(k, on("eth9", "10.0.0.100")))
 }
 
 func TestKernelVIPIsNeverASource(t *testing.T) {
@@ -222,7 +220,7 @@ func TestKernelWatchTellsOfChangesButNotOfRefreshes(t *testing.T) {
 		what string
 		make func() error
 	}{
-		{"the end of a VIP", func() error { return k.Unbind(vip) }},
+		{"the end of a VIP", func() error { return unbind(k, vip) }},
 		{"a link going down", func() error { return netnstest.Link("eth0", false) }},
 		{"a new network", func() error { return netnstest.Address("eth0", "10.1.0.1/24") }},
 	} {
@@ -279,10 +277,8 @@ func TestKernelAddressThatDetectionKeepsFromAnsweringIsReplaced(t *testing.T) {
 	if diff := cmp.Diff([]model.Binding{nowhere}, have, compareAddrs); diff != "" {
 		t.Errorf("after it failed, bound (-want +got):\n%s", diff)
 	}
-	bind, unbind := Diff([]model.Binding{vip}, have, func(netip.Addr) bool { return false })
-	for _, b := range unbind {
-		check(t, k.Unbind(b))
-	}
+	bind, doubtful := Diff([]model.Binding{vip}, have, func(netip.Addr) bool { return false })
+	check(t, unbind(k, doubtful...))
 	for _, b := range bind {
 		check(t, bindOne(k, b, time.Minute))
 	}
@@ -327,6 +323,24 @@ func TestKernelBoundIPv6AddressIsUsableAtOnceAndJoinsItsGroup(t *testing.T) {
 	})
 	// The kernel joins from a work queue of its own (net/ipv6/addrconf.c, addrconf_dad_work), some moments after its answer.
 	netnstest.Eventually(t, "the host joins the solicited-node group", 10*time.Second, func() bool { return strings.Contains(groups(), group) })
-	check(t, k.Unbind(vip))
+	check(t, unbind(k, vip))
 	netnstest.Eventually(t, "the host leaves the group with the address", 10*time.Second, func() bool { return !strings.Contains(groups(), group) })
+}
+
+func BenchmarkKernelUnbind(b *testing.B) {
+	for _, n := range []int{500} {
+		b.Run(fmt.Sprintf("bindings=%d", n), func(b *testing.B) {
+			k := real(b)
+			var vips []model.Binding
+			for i := range n {
+				vips = append(vips, model.Binding{Interface: "eth0", Addr: netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)})})
+			}
+			for b.Loop() {
+				b.StopTimer()
+				check(b, k.Refresh(vips, time.Minute))
+				b.StartTimer()
+				check(b, unbind(k, vips...))
+			}
+		})
+	}
 }

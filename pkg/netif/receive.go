@@ -3,6 +3,7 @@ package netif
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"net/netip"
 	"slices"
@@ -76,7 +77,7 @@ func (k *Kernel) hold(link netlink.Link, want []netip.Addr) (changed int, err er
 	if err != nil {
 		return 0, fmt.Errorf("list the addresses of %s: %w", receiverName, err)
 	}
-	var failures []error
+	var leaving []model.Binding
 	there := map[netip.Addr]bool{}
 	for _, a := range have {
 		p, ok := prefixOf(a.IPNet)
@@ -88,8 +89,9 @@ func (k *Kernel) hold(link netlink.Link, want []netip.Addr) (changed int, err er
 			continue
 		}
 		changed++
-		failures = append(failures, k.Unbind(model.Binding{Addr: p.Addr(), Interface: receiverName}))
+		leaving = append(leaving, model.Binding{Addr: p.Addr(), Interface: receiverName})
 	}
+	failures := slices.Collect(maps.Values(k.Unbind(leaving)))
 	for _, vip := range want {
 		if there[vip] {
 			continue

@@ -37,15 +37,30 @@ func newWrites() (*nl.NetlinkSocket, error) {
 	return socket, nil
 }
 
-// write puts addresses on their interfaces for a lifetime, or sets that of those that are there, and returns what failed.
-func (k *Kernel) write(addresses []placed, lifetime time.Duration) map[netip.Addr]error {
+// order is what the kernel is to do with each of some addresses.
+type order struct {
+	verb    string // with its preposition, as in "bind %s on %s"
+	request func(placed) *nl.NetlinkRequest
+	ignored []error // of the kernel's: no failures
+}
+
+// putting puts addresses on their interfaces for a lifetime, or sets that of those that are there.
+func putting(lifetime time.Duration) order {
+	return order{verb: "bind %s on %s", request: func(a placed) *nl.NetlinkRequest { return addition(a, lifetime) }}
+}
+
+// taking takes them off.
+var taking = order{verb: "unbind %s from %s", request: removal, ignored: []error{unix.EADDRNOTAVAIL, unix.ENODEV}}
+
+// write carries out an order, and returns what failed.
+func (k *Kernel) write(addresses []placed, order order) map[netip.Addr]error {
 	k.writing.Lock()
 	defer k.writing.Unlock()
 	failed := map[netip.Addr]error{}
 	for chunk := range slices.Chunk(addresses, writesAtOnce) {
-		if err := k.writeChunk(chunk, lifetime, failed); err != nil {
+		if err := k.writeChunk(chunk, order, failed); err != nil {
 			for _, a := range chunk {
-				failed[a.Addr] = fmt.Errorf("bind %s on %s: %w", a.Addr, a.Interface, err)
+				failed[a.Addr] = order.failure(a.Binding, err)
 			}
 		}
 	}
@@ -54,12 +69,12 @@ func (k *Kernel) write(addresses []placed, lifetime time.Duration) map[netip.Add
 
 // writeChunk sends a message for each address in one datagram, which the kernel works off in order. It answers those that
 // failed, and the last one, of which an acknowledgement is asked. An error says that it is not known what came of them.
-func (k *Kernel) writeChunk(addresses []placed, lifetime time.Duration, failed map[netip.Addr]error) error {
+func (k *Kernel) writeChunk(addresses []placed, order order, failed map[netip.Addr]error) error {
 	var datagram []byte
 	asked := map[uint32]placed{}
 	var last uint32
 	for i, a := range addresses {
-		request := request(a, lifetime)
+		request := order.request(a)
 		if i == len(addresses)-1 {
 			request.Flags |= unix.NLM_F_ACK
 			last = request.Seq
@@ -80,8 +95,9 @@ func (k *Kernel) writeChunk(addresses []placed, lifetime time.Duration, failed m
 			if !ours || answer.Header.Type != unix.NLMSG_ERROR {
 				continue
 			}
-			if code := -int32(nl.NativeEndian().Uint32(answer.Data)); code != 0 {
-				failed[a.Addr] = explain(a.Binding, syscall.Errno(code))
+			code := syscall.Errno(-int32(nl.NativeEndian().Uint32(answer.Data)))
+			if code != 0 && !slices.Contains(order.ignored, error(code)) {
+				failed[a.Addr] = order.failure(a.Binding, code)
 			}
 			if answer.Header.Seq == last {
 				return nil
@@ -90,19 +106,13 @@ func (k *Kernel) writeChunk(addresses []placed, lifetime time.Duration, failed m
 	}
 }
 
-// request is the message of rtnetlink(7) that adds an address or replaces it.
-func request(a placed, lifetime time.Duration) *nl.NetlinkRequest {
-	family := unix.AF_INET
-	if a.Addr.Is6() {
-		family = unix.AF_INET6
-	}
-	message := nl.NewIfAddrmsg(family)
-	message.Prefixlen, message.Index = uint8(a.Addr.BitLen()), uint32(a.index)
+// addition is the message of rtnetlink(7) that adds an address or replaces it.
+func addition(a placed, lifetime time.Duration) *nl.NetlinkRequest {
 	// preferred_lft 0: see Bind.
 	life := nl.IfaCacheInfo{IfaCacheinfo: unix.IfaCacheinfo{Valid: uint32(seconds(lifetime))}}
 	request := nl.NewNetlinkRequest(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_REPLACE)
 	for _, part := range []nl.NetlinkRequestData{
-		message,
+		header(a),
 		nl.NewRtAttr(unix.IFA_LOCAL, a.Addr.AsSlice()),
 		nl.NewRtAttr(unix.IFA_ADDRESS, a.Addr.AsSlice()),
 		nl.NewRtAttr(unix.IFA_FLAGS, nl.Uint32Attr(unix.IFA_F_NODAD|unix.IFA_F_NOPREFIXROUTE)),
@@ -113,13 +123,31 @@ func request(a placed, lifetime time.Duration) *nl.NetlinkRequest {
 	return request
 }
 
+// removal is the one that removes it.
+func removal(a placed) *nl.NetlinkRequest {
+	request := nl.NewNetlinkRequest(unix.RTM_DELADDR, 0)
+	request.AddData(header(a))
+	request.AddData(nl.NewRtAttr(unix.IFA_LOCAL, a.Addr.AsSlice()))
+	return request
+}
+
+func header(a placed) *nl.IfAddrmsg {
+	family := unix.AF_INET
+	if a.Addr.Is6() {
+		family = unix.AF_INET6
+	}
+	message := nl.NewIfAddrmsg(family)
+	message.Prefixlen, message.Index = uint8(a.Addr.BitLen()), uint32(a.index)
+	return message
+}
+
 // seconds rounds up, to 1 at the least.
 func seconds(d time.Duration) int {
 	return max(1, int((d+time.Second-1)/time.Second))
 }
 
-func explain(b model.Binding, err error) error {
-	err = fmt.Errorf("bind %s on %s: %w", b.Addr, b.Interface, err)
+func (o order) failure(b model.Binding, err error) error {
+	err = fmt.Errorf(o.verb+": %w", b.Addr, b.Interface, err)
 	switch {
 	case errors.Is(err, unix.EPERM):
 		return fmt.Errorf("%w: CAP_NET_ADMIN is missing (add NET_ADMIN to the container's capabilities)", err)

@@ -2,6 +2,8 @@ package speaker
 
 import (
 	"context"
+	"errors"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -23,11 +25,14 @@ func Cleanup(ctx context.Context, table Table, servers Servers, addresses Addres
 		return nil, err
 	}
 	_, unbind := netif.Diff(nil, bound, owned)
+	failed := addresses.Unbind(unbind)
 	for _, binding := range unbind {
-		if err := addresses.Unbind(binding); err != nil {
-			return removed, err
+		if failed[binding.Addr] == nil {
+			removed = append(removed, "address "+binding.Addr.String()+" from "+binding.Interface)
 		}
-		removed = append(removed, "address "+binding.Addr.String()+" from "+binding.Interface)
+	}
+	if len(failed) > 0 {
+		return removed, errors.Join(slices.Collect(maps.Values(failed))...)
 	}
 	if changed, err := addresses.Receive(nil); err != nil {
 		return removed, err

@@ -56,7 +56,7 @@ type Addresses interface {
 	Bound() ([]model.Binding, error)
 	Bind([]model.Binding, time.Duration) map[netip.Addr]error
 	Refresh([]model.Binding, time.Duration) error
-	Unbind(model.Binding) error
+	Unbind([]model.Binding) map[netip.Addr]error
 	Receive([]model.Receiver) (int, error)
 }
 
@@ -305,14 +305,12 @@ func (s *step) withdraw(have []model.Binding) {
 	}
 	s.bound = staying
 	_, unbind := netif.Diff(s.want.Bindings, have, s.owned)
-	for _, binding := range unbind {
-		if err := s.kernel.Addresses.Unbind(binding); err != nil {
-			s.errs = append(s.errs, err)
-			s.outcome.Failed[binding.Addr] = err
-			continue
-		}
-		s.outcome.Writes++
+	failed := s.kernel.Addresses.Unbind(unbind)
+	for addr, err := range failed {
+		s.errs = append(s.errs, err)
+		s.outcome.Failed[addr] = err
 	}
+	s.outcome.Writes += len(unbind) - len(failed)
 }
 
 // findLeaving lists the VIPs that are recorded as ours but wanted no more.

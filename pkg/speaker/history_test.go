@@ -60,8 +60,8 @@ func (p *past) change(t *testing.T) string {
 		}
 		return fmt.Sprintf("a receiver of %s", addr)
 	case 5:
-		if err := p.addresses.Unbind(model.Binding{Addr: addr, Interface: "eth0"}); err != nil {
-			t.Fatal(err)
+		if failed := p.addresses.Unbind([]model.Binding{{Addr: addr, Interface: "eth0"}}); len(failed) > 0 {
+			t.Fatal(failed)
 		}
 		if p.IntN(2) == 0 {
 			p.datapath.DoubtAddresses() // as who watches the interfaces has it

@@ -50,7 +50,7 @@ type VIPs interface {
 	Bound() ([]model.Binding, error)
 	Bind([]model.Binding, time.Duration) map[netip.Addr]error
 	Refresh([]model.Binding, time.Duration) error
-	Unbind(model.Binding) error
+	Unbind([]model.Binding) map[netip.Addr]error
 }
 
 // Kernel makes a Kernel of the parts.
