@@ -178,7 +178,7 @@ func (d *decider) owns(owner Owner) bool {
 
 // replaceable reports whether somebody could have a VIP of dead at once. Who does not reach most cannot tell who else is out of reach.
 func (d *decider) replaceable(dead Owner) bool {
-	has := func(node string) bool { return d.able[node] && !(d.majority && d.remote[node]) }
+	has := func(node string) bool { return d.able[node] && (!d.majority || !d.remote[node]) }
 	for _, vip := range d.view.VIPs {
 		if d.view.Claims[vip.Name].Owner == dead && slices.ContainsFunc(vip.Candidates, has) {
 			return true
