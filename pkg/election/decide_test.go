@@ -185,10 +185,11 @@ func TestDecide(t *testing.T) {
 		"or nobody else that is reached": {
 			change: func(v *View) {
 				v.VIPs[1].Candidates = []string{"b", "c"}
-				v.Peers["d"] = Peer{Owner: Owner{"d", "1"}, Version: "40", VersionSeen: 99 * second, EpochSeen: 10 * second}
+				for _, node := range []string{"d", "e"} {
+					v.Peers[node] = Peer{Owner: Owner{node, "1"}, Version: "40", VersionSeen: 99 * second, EpochSeen: 10 * second}
+				}
 				v.Peers["c"] = Peer{Owner: Owner{"c", "2"}, Version: "31", VersionSeen: 99*second + second/2, EpochSeen: 99*second + second/2}
 				v.Reach = map[string]Reach{"b": {Dead: 99 * second}, "c": {Dead: 98 * second}, "d": {Alive: true}, "e": {Alive: true}}
-				v.Peers["e"] = v.Peers["d"]
 			},
 			want: outcome{Hold: "[10.0.0.1]"},
 		},
