@@ -18,13 +18,14 @@ const (
 	apiTimeout = time.Second
 )
 
-// Kinds of messages: two questions and their answers.
+// Kinds of messages: two questions and their answers, and what a speaker sends itself.
 const (
 	kindPing   = "ping"
 	kindPong   = "pong"
 	kindAsk    = "ask" // does the API server answer you?
 	kindHasAPI = "hasAPI"
 	kindNoAPI  = "noAPI"
+	kindEcho   = "echo"
 )
 
 // message is what members send each other besides memberlist's own. Only members can read and write it: it is encrypted.
@@ -142,6 +143,8 @@ func (d *messages) NotifyMsg(text []byte) {
 		s.asked(m)
 	case kindPong, kindHasAPI, kindNoAPI:
 		s.answer(m)
+	case kindEcho:
+		s.echo(m)
 	}
 }
 
@@ -168,6 +171,16 @@ func (s *session) answer(m message) {
 	s.mu.Unlock()
 	if changed {
 		s.config.Notify()
+	}
+}
+
+// echo takes what this speaker sent itself.
+func (s *session) echo(m message) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if q := s.expected[m.Nonce]; q != nil && q.peer == s.config.Node {
+		delete(s.expected, m.Nonce)
+		close(q.answered)
 	}
 }
 

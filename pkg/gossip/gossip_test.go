@@ -33,6 +33,7 @@ type member struct {
 	log  *lines
 	api  atomic.Int32 // 1: it has the API
 	asks atomic.Int32
+	hook atomic.Pointer[func()] // is called when a State changed
 }
 
 // lines is a log that can be read while it is written.
@@ -97,10 +98,11 @@ func (c *cluster) start(name, addr string, keys ...[]byte) *member {
 	c.t.Helper()
 	m := &member{t: c.t, addr: c.add(name, addr), log: &lines{}}
 	m.api.Store(1)
+	m.hook.Store(new(func() {}))
 	var err error
 	m.Gossip, err = New(Config{
 		Node: name, Address: func() netip.Addr { return m.addr }, Port: c.port, Clock: clock, Peers: c.known,
-		HasAPI: func(context.Context) bool { m.asks.Add(1); return m.api.Load() == 1 }, Notify: func() {},
+		HasAPI: func(context.Context) bool { m.asks.Add(1); return m.api.Load() == 1 }, Notify: func() { (*m.hook.Load())() },
 		Spares: func(peer string) string { return "epoch of " + peer },
 	})
 	if err != nil {

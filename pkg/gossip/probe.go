@@ -13,12 +13,8 @@ import (
 // A probe sends questions close to each other and waits for one answer.
 const (
 	dialEach = 8 // pings: the first SYN may be lost as well, and TCP sends the next a second later
-	// listenEvery is how often the time is looked at when all questions are sent.
-	listenEvery = 25 * time.Millisecond
-	// wakeful is the most that counts of the time between two looks: a process that was stopped, or had no processor, finds
-	// that the time is over with answers still unread. Where processors are that scarce the peer may lack one, too: one that
-	// came later than lateAllowed begins again, but no more often than an effort allows.
-	wakeful     = 2 * listenEvery
+	// lateAllowed is how late a look at the time may come. Where processors are that scarce the peer may lack one, too: one that
+	// came later begins again, but no more often than an effort allows.
 	lateAllowed = 200 * time.Millisecond
 	// stormsAtOnce bounds thorough probes: if many peers are in doubt it is more likely this node that is in trouble.
 	stormsAtOnce = 3
@@ -50,7 +46,7 @@ const (
 	answered outcome = iota
 	refused          // the peer's kernel says that nobody listens on the port
 	silent
-	unheard // silent, and so were most others
+	unheard // silent, and so were most others, or this speaker to itself
 	hung    // silent, but its kernel takes connections for it: it is frozen, or waits for a processor
 )
 
@@ -76,9 +72,11 @@ func (s *session) probe(name string, at netip.AddrPort, effort effort) outcome {
 	defer s.forget(q)
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
-	sent, late, passed, looked := 0, 0, time.Duration(0), s.config.Clock()
-	for sent < effort.pings || passed < length {
-		for ; sent < effort.pings && time.Duration(sent)*every <= passed; sent++ {
+	quiet := s.silence()
+	defer quiet.end()
+	sent, late := 0, 0
+	for sent < effort.pings || !quiet.lasted(length) {
+		for ; sent < effort.pings && time.Duration(sent)*every <= quiet.passed; sent++ {
 			s.send(name, at, message{Kind: kindPing, Nonce: q.nonce})
 			if sent%dialEach == 0 {
 				d.dial(ctx)
@@ -95,21 +93,22 @@ func (s *session) probe(name string, at netip.AddrPort, effort effort) outcome {
 				return refused
 			}
 			d.listens = d.listens || err == nil
+		case <-quiet.heard():
+			quiet.confirm()
 		case <-ticker.C:
 		case <-ctx.Done():
 			return silent
 		}
-		now := s.config.Clock()
-		if passed += min(now-looked, wakeful); now-looked > lateAllowed && late < effort.lates {
-			sent, passed, late = 0, 0, late+1
+		if quiet.look() > lateAllowed && late < effort.lates {
+			quiet.begin()
+			sent, late = 0, late+1
 			ticker.Reset(every)
 		}
-		looked = now
 	}
 	switch {
 	case q.isAnswered():
 		return answered
-	case alone():
+	case alone() || quiet.deaf:
 		return unheard
 	case d.listens:
 		return hung
