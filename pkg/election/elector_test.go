@@ -157,6 +157,21 @@ func TestOneThatWasDeadBeforeIsNotHeldToHaveLived(t *testing.T) {
 	}
 }
 
+func TestWhoWasReachedHasLived(t *testing.T) {
+	now := Instant(time.Hour)
+	e := New(Config{Node: "a", Namespace: namespace, Client: newAPI(), Timing: quick(), Clock: func() Instant { return now }, Notify: func() {}})
+	ago := func(d time.Duration) Instant { return now.Add(-d) }
+	e.renewed = map[string]Instant{"b": ago(time.Second), "c": ago(time.Second), "d": ago(time.Second)}
+	e.SetReach(map[string]Reach{
+		"c": {Alive: true}, "d": {Dead: ago(2 * time.Second)},
+		"e": {Alive: true}, "f": {Dead: ago(3 * time.Second)},
+	})
+	want := map[string]time.Duration{"b": time.Second, "c": 0, "d": time.Second, "e": 0, "f": 3 * time.Second}
+	if got := e.Status().Silent; !maps.Equal(got, want) {
+		t.Errorf("silent %v, want %v", got, want)
+	}
+}
+
 func TestHandingBackLetsAnotherTakeOverAtOnce(t *testing.T) {
 	client := newAPI()
 	first, second := holder(t, join(t, client, "a"), join(t, client, "b"))

@@ -12,8 +12,8 @@ type Status struct {
 	Settled bool
 	// Speakers are the infos of all living speakers by node, this one's too.
 	Speakers map[string]Info
-	// Silent is for how long the other speakers that were seen to renew their heartbeats did not, the dead ones too. One that
-	// was dead already when this one began is not among them.
+	// Silent is for how long the other speakers gave no sign of life, of those that ever did, the dead ones too: they neither renewed
+	// their heartbeats nor were reached. One that was dead already when this one began is not among them.
 	Silent map[string]time.Duration
 }
 
@@ -31,11 +31,26 @@ func (e *Elector) Status() Status {
 	if e.announced {
 		status.Speakers[e.config.Node] = e.info
 	}
-	status.Silent = make(map[string]time.Duration, len(e.renewed))
-	for node, at := range e.renewed {
-		status.Silent[node] = e.config.Clock().Sub(at)
-	}
+	status.Silent = e.silent(e.config.Clock())
 	return status
+}
+
+// silent is Status.Silent. The lock is held.
+func (e *Elector) silent(now Instant) map[string]time.Duration {
+	silent := make(map[string]time.Duration, len(e.renewed))
+	for node, at := range e.renewed {
+		silent[node] = now.Sub(at)
+	}
+	for node, reach := range e.view.Reach {
+		unreached := time.Duration(0)
+		if !reach.Alive {
+			unreached = now.Sub(reach.Dead)
+		}
+		if renewed, known := silent[node]; !known || unreached < renewed {
+			silent[node] = unreached
+		}
+	}
+	return silent
 }
 
 // claimLull is how long after a write of a claim another may come of the same takeover: one that is decided when it ended.
