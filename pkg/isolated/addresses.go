@@ -142,8 +142,22 @@ func (k *Kernel) bind(b model.Binding) error {
 	if err == nil {
 		err = k.host.NeighSet(proxy(b.Addr, lan.Attrs().Index))
 	}
+	if err == nil {
+		err = k.forget(b.Addr, lan.Attrs().Index)
+	}
 	if err != nil {
 		return fail(err)
+	}
+	return nil
+}
+
+// forget makes the host forget which neighbour had a VIP before: see the Bind of netif. It hears of no other that has an IPv6 address
+// for which it answers by proxy.
+func (k *Kernel) forget(addr netip.Addr, link int) error {
+	neighbour := proxy(addr, link)
+	neighbour.Flags = 0
+	if err := k.host.NeighDel(neighbour); err != nil && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("forget which neighbour had it: %w", err)
 	}
 	return nil
 }

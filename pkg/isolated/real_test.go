@@ -1,6 +1,7 @@
 package isolated
 
 import (
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -101,6 +102,26 @@ func TestKernelALinkThatWasRemovedIsMadeAgain(t *testing.T) {
 		check(t, k.Refresh([]model.Binding{vip}, time.Minute))
 		if have := bound(t, k); !slices.Equal(have, []model.Binding{vip}) {
 			t.Errorf("%s: refreshed, and bound %v", name, have)
+		}
+	}
+}
+
+// A neighbour that had a VIP before must not get what is sent to it after it has left here.
+func TestKernelForgetsWhoHadAVIPBefore(t *testing.T) {
+	k, path := joined(t)
+	defer func() { _, err := Remove(path, nil); check(t, err) }()
+	lan, err := netlink.LinkByName("eth0")
+	check(t, err)
+	for _, addr := range []string{"10.0.0.101", "fd00::101"} {
+		b := model.Binding{Addr: netip.MustParseAddr(addr), Interface: "eth0"}
+		check(t, netlink.NeighAdd(&netlink.Neigh{
+			LinkIndex: lan.Attrs().Index, IP: b.Addr.AsSlice(), HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 9}, State: netlink.NUD_STALE,
+		}))
+		check(t, k.bind(b))
+		left, err := netlink.NeighList(lan.Attrs().Index, netlink.FAMILY_ALL)
+		check(t, err)
+		if slices.ContainsFunc(left, func(n netlink.Neigh) bool { return n.IP.Equal(b.Addr.AsSlice()) }) {
+			t.Errorf("%s is bound, and its neighbours are %v", addr, left)
 		}
 	}
 }

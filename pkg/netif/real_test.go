@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/fairlead/fairlead/pkg/host/netnstest"
@@ -101,6 +102,28 @@ func TestKernelBindsAndUnbinds(t *testing.T) {
 		t.Errorf("still bound: %v", have)
 	}
 	check(t, unbind(k, on("eth9", "10.0.0.100")))
+}
+
+// A neighbour that had a VIP before must not get what is sent to it after it has left here.
+func TestKernelForgetsWhoHadAVIPBefore(t *testing.T) {
+	k := real(t)
+	link, err := k.link("eth0")
+	check(t, err)
+	vips := []model.Binding{on("eth0", "10.0.0.100"), on("eth0", "fd00::100")}
+	for _, b := range append(vips, on("eth0", "fd00::101")) {
+		check(t, k.handle.NeighAdd(&netlink.Neigh{
+			LinkIndex: link.Attrs().Index, IP: b.Addr.AsSlice(), HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 9}, State: netlink.NUD_STALE,
+		}))
+	}
+	for _, b := range vips {
+		check(t, bindOne(k, b, time.Minute))
+	}
+	left, err := k.handle.NeighList(link.Attrs().Index, netlink.FAMILY_ALL)
+	check(t, err)
+	left = slices.DeleteFunc(left, func(n netlink.Neigh) bool { return n.State == netlink.NUD_NOARP }) // the kernel's own
+	if len(left) != 1 || left[0].IP.String() != "fd00::101" {
+		t.Errorf("neighbours after that: %v, want that of fd00::101 only", left)
+	}
 }
 
 func TestKernelVIPIsNeverASource(t *testing.T) {

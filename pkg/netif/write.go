@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
@@ -51,6 +52,9 @@ func putting(lifetime time.Duration) order {
 
 // taking takes them off.
 var taking = order{verb: "unbind %s from %s", request: removal, ignored: []error{unix.EADDRNOTAVAIL, unix.ENODEV}}
+
+// forgetting makes the kernel forget which neighbours have them.
+var forgetting = order{verb: "forget the neighbour %s on %s", request: oblivion, ignored: []error{unix.ENOENT}}
 
 // write carries out an order, and returns what failed.
 func (k *Kernel) write(addresses []placed, order order) map[netip.Addr]error {
@@ -131,12 +135,23 @@ func removal(a placed) *nl.NetlinkRequest {
 	return request
 }
 
-func header(a placed) *nl.IfAddrmsg {
-	family := unix.AF_INET
-	if a.Addr.Is6() {
-		family = unix.AF_INET6
+// oblivion is the one that removes a neighbour of that address.
+func oblivion(a placed) *nl.NetlinkRequest {
+	request := nl.NewNetlinkRequest(unix.RTM_DELNEIGH, 0)
+	request.AddData(&netlink.Ndmsg{Family: uint8(family(a.Addr)), Index: uint32(a.index)})
+	request.AddData(nl.NewRtAttr(unix.NDA_DST, a.Addr.AsSlice()))
+	return request
+}
+
+func family(addr netip.Addr) int {
+	if addr.Is6() {
+		return unix.AF_INET6
 	}
-	message := nl.NewIfAddrmsg(family)
+	return unix.AF_INET
+}
+
+func header(a placed) *nl.IfAddrmsg {
+	message := nl.NewIfAddrmsg(family(a.Addr))
 	message.Prefixlen, message.Index = uint8(a.Addr.BitLen()), uint32(a.index)
 	return message
 }
