@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/fairlead/fairlead/e2e/cluster"
 	"github.com/fairlead/fairlead/e2e/scenario"
 	"github.com/fairlead/fairlead/pkg/api/v1alpha1"
 	"github.com/fairlead/fairlead/pkg/source"
@@ -186,6 +188,39 @@ func TestAClientKeepsItsBackend(t *testing.T) {
 		moveAway(t, s, addr)
 		if after := answerers(t, s, "client", addr); fmt.Sprint(after) != fmt.Sprint(before) {
 			t.Errorf("%s was answered by %v, and after its move by %v", addr, before, after)
+		}
+	}
+}
+
+// TestANodeAndItsPodsMayUseOnePort: what both send to a VIP comes from the node's address. Where the backends are on the holder, IPVS
+// would mistake the answers to one for those to the other.
+func TestANodeAndItsPodsMayUseOnePort(t *testing.T) {
+	s, ctx := connect(t)
+	pool(t, s)
+	addresses := webAs(t, s, "port", nil, "n1", "n1")
+	_, err := s.AddPod(ctx, cluster.Pod{Name: "ports", Namespace: scenario.Namespace, Node: "n2", Listen: []string{"http:8080"}})
+	must(t, err)
+	t.Cleanup(func() { must(t, s.DeletePod(context.Background(), "ports")) })
+	for _, addr := range addresses {
+		must(t, s.MoveTo(ctx, addr, "n1"))
+		must(t, scenario.Until(within(ctx, t), func() error {
+			vip, err := s.VIP(ctx, addr)
+			if err != nil {
+				return err
+			}
+			bound, err := s.Output(ctx, "n2", "ip", "addr", "show", "to", addr.String())
+			if err == nil && (vip.Status.Node != "n1" || bound != "") {
+				err = fmt.Errorf("%s is on node %q, and n2 has %q", addr, vip.Status.Node, bound)
+			}
+			return err
+		}))
+		for port := 40000; port < 40010; port++ {
+			for _, host := range []string{"ports", "n2"} {
+				answer, err := s.Output(ctx, host, "curl", "-sS", "--max-time", "4", "--local-port", fmt.Sprint(port), scenario.URL(addr, 80))
+				if err != nil || !strings.HasPrefix(answer, "port-") {
+					t.Errorf("%s asked from port %d of %s: %q, %v", addr, port, host, answer, err)
+				}
+			}
 		}
 	}
 }

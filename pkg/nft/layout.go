@@ -52,6 +52,9 @@ const (
 	prePriority  knftables.BaseChainPriority = knftables.DNATPriority + "-10"
 	natPriority  knftables.BaseChainPriority = knftables.DNATPriority + "-5"
 	postPriority knftables.BaseChainPriority = knftables.SNATPriority + "-5"
+	// What this node sends IPVS takes at -98 (ip_vs_ops4, NF_IP_PRI_NAT_DST + 2), after the translations of kube-proxy.
+	hidePriority knftables.BaseChainPriority = "-99"
+	showPriority knftables.BaseChainPriority = "-97"
 )
 
 // Chains of what is sent to VIPs and leaves, and those that a translation goes to, by its source, of each family.
@@ -60,6 +63,9 @@ var (
 	fromVIP    = [2]string{"fromvip4", "fromvip6"}
 	fromClient = [2]string{"fromclient4", "fromclient6"}
 )
+
+// Base chains around IPVS in the output hook, and what they do to a packet.
+const hide, show, hidden, shown = "hide", "show", "hidden", "shown"
 
 var chains = []*knftables.Chain{
 	{Name: "vip4"},
@@ -74,6 +80,16 @@ var chains = []*knftables.Chain{
 	{Name: fromVIP[1]},
 	{Name: fromClient[0]},
 	{Name: fromClient[1]},
+	{Name: hidden},
+	{Name: shown},
+	{
+		Name: hide, Type: knftables.PtrTo(knftables.FilterType),
+		Hook: knftables.PtrTo(knftables.OutputHook), Priority: knftables.PtrTo(hidePriority),
+	},
+	{
+		Name: show, Type: knftables.PtrTo(knftables.FilterType),
+		Hook: knftables.PtrTo(knftables.OutputHook), Priority: knftables.PtrTo(showPriority),
+	},
 	{
 		Name: "prerouting", Type: knftables.PtrTo(knftables.FilterType),
 		Hook: knftables.PtrTo(knftables.PreroutingHook), Priority: knftables.PtrTo(prePriority),
@@ -129,6 +145,21 @@ var rules = []rule{
 	{"bound6", "ip6 daddr . meta l4proto . th dport @services6 goto open6", "open ports"},
 	{"bound6", "drop", "closed ports and other protocols"},
 	{"open6", "ip6 daddr . meta l4proto . th dport @restricted6 ip6 daddr . ip6 nexthdr . th dport . ip6 saddr != @sources6 drop", "source ranges"},
+
+	// While a VIP is not here, what this node's own processes send to it is for the holder, as anybody else's is. IPVS would balance
+	// it here: it does not look at a port that no frontend has. A connection from here to a backend on the holder's node would
+	// collide there with one of a pod of this node, which is translated to the same address and may have the same port: IPVS finds
+	// to whom a backend answers by both ends of the answer.
+	{hide, "ip daddr @vips4 fib daddr type != local ct direction original goto hidden", "own connections to VIPs elsewhere"},
+	{hide, "ip6 daddr @vips6 fib daddr type != local ct direction original goto hidden", "own connections to VIPs elsewhere"},
+	{hidden, "meta l4proto 6 tcp dport set 0", "out of the sight of IPVS"},
+	{hidden, "meta l4proto 17 udp dport set 0", "out of the sight of IPVS"},
+	{hidden, "meta l4proto 132 sctp dport set 0", "out of the sight of IPVS"},
+	{show, "ip daddr @vips4 th dport 0 goto shown", "own connections to VIPs elsewhere"},
+	{show, "ip6 daddr @vips6 th dport 0 goto shown", "own connections to VIPs elsewhere"},
+	{shown, "meta l4proto 6 tcp dport set ct reply proto-src", "their port"},
+	{shown, "meta l4proto 17 udp dport set ct reply proto-src", "their port"},
+	{shown, "meta l4proto 132 sctp dport set ct reply proto-src", "their port"},
 
 	// Connections to frontends keep their destination: NodePorts, host ports and external addresses of others are not for them, and
 	// however many rules kube-proxy has, they pass none of those. IPVS comes later. What this node gets as a backend may well be for

@@ -13,10 +13,10 @@
 // A VIP on an interface of the host would expose what listens there: sshd, the kubelet, the NodePorts of every Service.
 // All ports of a VIP but those of its frontends are closed, in prerouting, after conntrack (-200) so that replies are
 // known, and before dstnat (-100), where kube-proxy would turn a NodePort into something else. ICMP stays open, for ping,
-// path MTU discovery and neighbour discovery. What a process of the node itself sends to a frontend, IPVS takes in its
+// path MTU discovery and neighbour discovery. What a process of the holder itself sends to a frontend, IPVS takes in its
 // output hook: it never comes by here, and source ranges do not apply to it; what it sends to a closed port loops
-// through lo and is dropped like everybody's. The rules that close ports look only at VIPs that are local here (fib): a
-// standby forwards a pod's packets to the holder, which decides.
+// through lo and is dropped like everybody's. The rules that close ports look only at VIPs that are local here (fib): what
+// the pods and processes of a standby send goes to the holder, which decides.
 //
 // The rules of others that translate destinations, which may be thousands, are not asked for a connection to a frontend: it gets a
 // translation to where it goes anyway, before them.

@@ -14,7 +14,6 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/fairlead/fairlead/pkg/api/v1alpha1"
-	"github.com/fairlead/fairlead/pkg/model"
 )
 
 // standing is what Kubernetes says of a backend. Of an address that is listed twice the better one counts.
@@ -195,22 +194,6 @@ func slicePort(slice *discoveryv1.EndpointSlice, name string, protocol corev1.Pr
 		}
 	}
 	return 0, false
-}
-
-// rest takes the weight of backends at this node's own addresses while it does not hold the VIP. What comes in for a VIP that
-// is bound here IPVS delivers to a socket here. But a standby's IPVS balances what the node's own processes send to the VIP
-// too, and such a packet has its route already: it leaves by the LAN with the node's own address as its destination, and is
-// lost. They get another backend so, and at takeover the scheduler's table is as it was. An isolated datapath sees nothing of
-// what the node's own processes send while the VIP is not here.
-func (s *Snapshot) rest(backends []model.Backend, vip string) {
-	if s.Held[vip] || s.Isolated {
-		return
-	}
-	for i := range backends {
-		if s.own(backends[i].Addr.Addr()) {
-			backends[i].Weight = 0
-		}
-	}
 }
 
 // once sorts members by address and keeps the better standing of each.

@@ -185,11 +185,10 @@ func TestLocalTrafficStaysOnItsNode(t *testing.T) {
 		t.Errorf("inside are %v, want the pod, which would not answer itself past IPVS", result.State.Inside)
 	}
 
-	if standby := onNode("n3", false, v, pods...); len(standby.State.Servers) != 0 {
-		t.Errorf("a standby without pods balances %v, and would refuse its own processes", standby.State.Servers)
-	}
-	if holder := onNode("n3", true, v, pods...); len(holder.State.Servers) != 1 {
-		t.Errorf("a holder without pods balances %v, want a server that refuses", holder.State.Servers)
+	for _, held := range []bool{false, true} {
+		if without := onNode("n3", held, v, pods...); len(without.State.Servers) != 1 || len(forwards(without)) != 0 {
+			t.Errorf("a node without pods, holder %v, balances %v, want a server that refuses", held, without.State.Servers)
+		}
 	}
 
 	machines := []Machine{machine("n1", speaks), machine("n2", speaks), machine("n3", speaks)}

@@ -16,7 +16,7 @@ func isolatedNode1(frontends ...v1alpha1.Frontend) Result {
 	})
 }
 
-func TestAnIsolatedDatapathUsesItsOwnNodeAsAStandbyToo(t *testing.T) {
+func TestAnIsolatedDatapathUsesItsOwnNode(t *testing.T) {
 	nodePorts, nodes := web(), web()
 	nodePorts.Backends, nodePorts.NodePort = &v1alpha1.Backends{Kind: v1alpha1.BackendNodePort}, 30080
 	nodes.Port, nodes.Backends = 81, &v1alpha1.Backends{Kind: v1alpha1.BackendNodes}

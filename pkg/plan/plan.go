@@ -143,7 +143,6 @@ func (r *Part) add(snapshot *Snapshot, vip *v1alpha1.VIP) error {
 type planned struct {
 	server       model.Server
 	receiver     *model.Receiver // of a backend: the server is its holder's
-	idle         bool            // a standby's that has nobody to give connections to
 	translations []model.Translation
 	inside       []netip.Prefix
 	ranges       []model.SourceRange
@@ -163,9 +162,6 @@ func (p planned) enter(r *Part) {
 	state.SourceRanges = append(state.SourceRanges, p.ranges...)
 	if p.receiver != nil {
 		state.Receivers = append(state.Receivers, *p.receiver)
-		return
-	}
-	if p.idle {
 		return
 	}
 	state.Servers = append(state.Servers, p.server)
@@ -206,9 +202,6 @@ func (s *Snapshot) frontend(vip string, addr netip.Addr, frontend *v1alpha1.Fron
 		source := s.source(frontend, addr)
 		out.translations = translations(key, out.server.Backends, source)
 		out.inside = s.inside(addr, source, out.server.Backends)
-		s.rest(out.server.Backends, vip)
-		// IPVS without backends refuses what the node's own processes send to the VIP. The holder may have some.
-		out.idle = !s.Held[vip] && !slices.ContainsFunc(out.server.Backends, func(b model.Backend) bool { return b.Weight > 0 })
 	} else if !s.Held[vip] {
 		out.receiver = s.receiver(key, forwarding, members)
 	}
