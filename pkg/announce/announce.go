@@ -112,6 +112,16 @@ func (a *Announcer) Defend(b model.Binding) {
 	}
 }
 
+// Repeat announces a binding once, at once, because another host of the same owner was heard to have its address still, and so all
+// neighbours heard it: it does nothing if it did so a moment ago, or if the binding is not announced.
+func (a *Announcer) Repeat(b model.Binding) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.schedule.repeat(b, time.Now()) {
+		a.wakeUp()
+	}
+}
+
 func (a *Announcer) wakeUp() {
 	select {
 	case a.wake <- struct{}{}:

@@ -21,6 +21,7 @@ var _ = []interface {
 	Set([]model.Binding)
 	Probe(context.Context, []model.Binding) (map[netip.Addr]Sighting, error)
 	Defend(model.Binding)
+	Repeat(model.Binding)
 	Run(context.Context)
 }{(*Announcer)(nil), (*Fake)(nil)}
 

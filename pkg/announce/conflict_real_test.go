@@ -1,6 +1,7 @@
 package announce
 
 import (
+	"bytes"
 	"context"
 	"maps"
 	"net"
@@ -314,4 +315,27 @@ func TestKernelFirstAnnouncement(t *testing.T) {
 		t.Logf("first %s after Set, on the neighbour, of %d runs: median %s, longest %s",
 			name, len(took), took[len(took)/2], took[len(took)-1])
 	}
+}
+
+// A host that gives an address away has it for a while yet, and answers all neighbours when it is asked for it after its last
+// announcement.
+func TestKernelNeighboursKnowWhoAnnouncesWhileAnotherHasTheAddress(t *testing.T) {
+	netnstest.Require(t)
+	lan := netnstest.NewLAN(t)
+	before, host, neighbour := lan.Host("fd00::10/64"), lan.Host("fd00::1/64"), lan.Host("fd00::2/64")
+	before.Address("eth0", "fd00::100/128")
+	host.Address("eth0", "fd00::100/128")
+	ndps := listen(t, neighbour, unix.ETH_P_IPV6, ndpFilter)
+	seen := &sightings{}
+	var a *Announcer
+	a = announcer(t, host, Config{Seen: func(s Sighting) {
+		seen.add(s)
+		a.Repeat(model.Binding{Addr: s.Addr, Interface: s.Interface})
+	}})
+	knows := func() bool { return bytes.Equal(neighbour.Neighbour("fd00::100"), macOf(host)) }
+	neighbour.Learn("fd00::100", oldMAC)
+	a.Set([]model.Binding{vip6})
+	netnstest.Eventually(t, "the answer of the other", 30*time.Second, func() bool { return seen.has("fd00::100", macOf(before).String(), false) })
+	netnstest.Eventually(t, "the announcement after it", 5*time.Second, func() bool { return len(ndps.announced(vip6.Addr)) > burst+1 })
+	netnstest.Eventually(t, "the neighbour knows who announces", 5*time.Second, knows)
 }

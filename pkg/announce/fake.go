@@ -19,6 +19,7 @@ type Fake struct {
 	users    map[netip.Addr]Sighting
 	probed   []model.Binding
 	defended []model.Binding
+	repeated []model.Binding
 }
 
 // NewFake returns an Announcer that records what it would send. Of the Config it heeds Allowed; nil allows everything.
@@ -96,6 +97,22 @@ func (f *Fake) Probed() []model.Binding {
 	probed := f.probed
 	f.probed = nil
 	return probed
+}
+
+// Repeat is that of Announcer, without its limit.
+func (f *Fake) Repeat(b model.Binding) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if slices.Contains(f.set, b) && f.allowed(b.Addr) {
+		f.repeated = append(f.repeated, b)
+	}
+}
+
+// Repeated returns the bindings that were repeated.
+func (f *Fake) Repeated() []model.Binding {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.repeated)
 }
 
 // Defended returns the bindings that were defended since the last call of Defended.

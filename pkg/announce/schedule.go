@@ -16,7 +16,8 @@ type entry struct {
 	sent    int // announcements of this burst
 	index   int // in the heap
 
-	defended time.Time // last
+	defended, repeated time.Time // last
+	answers            bool      // the next announcement is one of those
 }
 
 // schedule says which binding is announced next. It is a heap by time, so that thousands of VIPs cost one timer.
@@ -78,14 +79,28 @@ func (s *schedule) defend(b model.Binding, now time.Time) bool {
 	if e == nil || !e.defended.IsZero() && now.Sub(e.defended) < defendInterval {
 		return false
 	}
-	e.at, e.defended = now, now
+	e.at, e.defended, e.answers = now, now, true
 	heap.Fix(&s.queue, e.index)
 	return true
 }
 
-// done moves a binding to its next time. It reports whether its burst is over.
-func (s *schedule) done(b model.Binding, now time.Time) (over bool) {
+// repeat makes a binding due, unless that was done less than step ago.
+func (s *schedule) repeat(b model.Binding, now time.Time) bool {
 	e := s.entries[b]
+	if e == nil || now.Sub(e.repeated) < step {
+		return false
+	}
+	e.at, e.repeated, e.answers = now, now, true
+	heap.Fix(&s.queue, e.index)
+	return true
+}
+
+// done moves a binding to its next time. It reports whether others are to be asked for its address now: when its burst is over, and
+// with each refresh, but not after an announcement that answers another one, which would make that host answer again.
+func (s *schedule) done(b model.Binding, now time.Time) (ask bool) {
+	e := s.entries[b]
+	answered := e.answers
+	e.answers = false
 	e.sent++
 	switch {
 	case e.sent < burst:
@@ -96,7 +111,7 @@ func (s *schedule) done(b model.Binding, now time.Time) (over bool) {
 		e.at = now.Add(refresh)
 	}
 	heap.Fix(&s.queue, e.index)
-	return e.sent >= burst
+	return e.sent >= burst && !answered
 }
 
 // again moves a binding that could not be announced to a next try. Its burst begins anew when one succeeds.

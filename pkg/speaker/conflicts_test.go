@@ -259,6 +259,9 @@ func TestAForeignHostThatClaimsAHeldVIPIsAnsweredAndToldOf(t *testing.T) {
 		if text, _ := l.message(vip4); text != "" || len(l.kernel.announcer.Defended()) != 0 {
 			t.Errorf("a node of the cluster makes a conflict: %s", text)
 		}
+		if repeated := l.kernel.announcer.Repeated(); len(repeated) != 1 || repeated[0].Addr != vip4 {
+			t.Errorf("neighbours heard that node, and after it announcements of %v", repeated)
+		}
 		for range 50 {
 			l.see(sighting(vip4, strangeMAC))
 			later(time.Second)

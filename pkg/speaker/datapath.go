@@ -65,6 +65,7 @@ type Announcer interface {
 	Set([]model.Binding)
 	Probe(context.Context, []model.Binding) (map[netip.Addr]announce.Sighting, error)
 	Defend(model.Binding)
+	Repeat(model.Binding)
 	Run(context.Context)
 }
 
