@@ -112,6 +112,7 @@ func TestKernelForgetsWhoHadAVIPBefore(t *testing.T) {
 	defer func() { _, err := Remove(path, nil); check(t, err) }()
 	lan, err := netlink.LinkByName("eth0")
 	check(t, err)
+	check(t, k.fence(time.Minute))
 	for _, addr := range []string{"10.0.0.101", "fd00::101"} {
 		b := model.Binding{Addr: netip.MustParseAddr(addr), Interface: "eth0"}
 		check(t, netlink.NeighAdd(&netlink.Neigh{
