@@ -105,12 +105,17 @@ func (s *session) probe(name string, at netip.AddrPort, effort effort) outcome {
 			ticker.Reset(every)
 		}
 	}
+	return over(q.isAnswered(), alone() || quiet.deaf, d.listens)
+}
+
+// over is the outcome when a probe's time is over and nobody refused.
+func over(isAnswered, mayBeAlone, listens bool) outcome {
 	switch {
-	case q.isAnswered():
+	case isAnswered:
 		return answered
-	case alone() || quiet.deaf:
+	case mayBeAlone:
 		return unheard
-	case d.listens:
+	case listens:
 		return hung
 	}
 	return silent
