@@ -10,7 +10,7 @@ const (
 	wakeful = 2 * listenEvery
 	// echoAgain is when an echo is sent again: it may be lost.
 	echoAgain = 100 * time.Millisecond
-	// deafFor is how long a probe waits for its last echo.
+	// deafFor is how long a probe waits for an echo.
 	deafFor = 2 * time.Second
 )
 
@@ -70,7 +70,8 @@ func (q *silence) heard() <-chan struct{} {
 // confirm takes note that the echo was heard.
 func (q *silence) confirm() { q.confirmed, q.echo = q.at, nil }
 
-// lasted reports whether the peer was silent for that long, or this speaker is deaf: it did not hear itself for deafFor after that.
+// lasted reports whether the peer was silent for that long, or this speaker is deaf: the time is over, and an echo that was sent
+// deafFor ago has not been heard.
 func (q *silence) lasted(length time.Duration) bool {
 	q.deaf = q.echo != nil && q.passed >= length && q.looked-q.echo.sent >= deafFor
 	return q.confirmed >= length || q.deaf
