@@ -110,6 +110,10 @@ func attach(peer Peer) error {
 		if err := netlink.LinkSetMaster(port, bridge); err != nil {
 			return fmt.Errorf("put link %s into bridge %s: %w", peer.Name, peer.Bridge, err)
 		}
+	} else if err := setSysctl(Sysctl{Path: "net/ipv6/conf/" + peer.Name + "/accept_dad", Value: "0"}); err != nil {
+		// Until the link-local address of a node's end is known to be nobody else's, for a second, it asks for no neighbour. A real
+		// pod takes longer to become ready, one of the lab does not.
+		return err
 	}
 	return linkUp(peer.Name)
 }

@@ -46,7 +46,9 @@ func (s *server) sctp(listener *os.File) error {
 		var peer unix.Sockaddr
 		var acceptErr error
 		err := raw.Read(func(socket uintptr) bool {
-			fd, peer, acceptErr = unix.Accept4(int(socket), unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
+			for acceptErr = unix.EINTR; errors.Is(acceptErr, unix.EINTR); {
+				fd, peer, acceptErr = unix.Accept4(int(socket), unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
+			}
 			return !errors.Is(acceptErr, unix.EAGAIN)
 		})
 		if err = errors.Join(err, acceptErr); err != nil {
