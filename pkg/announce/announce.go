@@ -60,6 +60,7 @@ type Announcer struct {
 	schedule schedule
 	failing  map[model.Binding]bool
 	inquests []*inquest
+	gone     []model.Binding // to be asked for once
 }
 
 // New returns an Announcer that announces nothing yet. It opens sockets only when Run sends.
@@ -112,14 +113,27 @@ func (a *Announcer) Defend(b model.Binding) {
 	}
 }
 
-// Repeat announces a binding once, at once, because another host of the same owner was heard to have its address still, and so all
-// neighbours heard it: it does nothing if it did so a moment ago, or if the binding is not announced.
+// Repeat begins the announcements of a binding anew, because another host of the same owner was heard to have its address still, and
+// so all neighbours may have heard it, or to have let it go. It does nothing if it did so a moment ago, since the next announcement
+// is near then, or if the binding is not announced.
 func (a *Announcer) Repeat(b model.Binding) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.schedule.repeat(b, time.Now()) {
 		a.wakeUp()
 	}
+}
+
+// Ask asks once for addresses that this host had until now. Neighbours whom it answered to the last may not ask again for half a
+// minute; who has the addresses now hears by this that it is gone, and tells them: see Repeat.
+func (a *Announcer) Ask(gone []model.Binding) {
+	if len(gone) == 0 {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.gone = append(a.gone, gone...)
+	a.wakeUp()
 }
 
 func (a *Announcer) wakeUp() {

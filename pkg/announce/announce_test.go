@@ -22,6 +22,7 @@ var _ = []interface {
 	Probe(context.Context, []model.Binding) (map[netip.Addr]Sighting, error)
 	Defend(model.Binding)
 	Repeat(model.Binding)
+	Ask([]model.Binding)
 	Run(context.Context)
 }{(*Announcer)(nil), (*Fake)(nil)}
 

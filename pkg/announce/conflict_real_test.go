@@ -339,3 +339,29 @@ func TestKernelNeighboursKnowWhoAnnouncesWhileAnotherHasTheAddress(t *testing.T)
 	netnstest.Eventually(t, "the announcement after it", 5*time.Second, func() bool { return len(ndps.announced(vip6.Addr)) > burst+1 })
 	netnstest.Eventually(t, "the neighbour knows who announces", 5*time.Second, knows)
 }
+
+// A neighbour that the last holder answered to the end does not ask for half a minute, which is longer than this test waits.
+func TestKernelNeighboursKnowTheNextHolderOnceTheLastLetGo(t *testing.T) {
+	netnstest.Require(t)
+	lan := netnstest.NewLAN(t)
+	before, host := lan.Host("10.0.0.10/24", "fd00::10/64"), lan.Host("10.0.0.1/24", "fd00::1/64")
+	neighbour := lan.Host("10.0.0.2/24", "fd00::2/64")
+	arps, ndps := listen(t, neighbour, unix.ETH_P_ARP, arpFilter), listen(t, neighbour, unix.ETH_P_IPV6, ndpFilter)
+	last := announcer(t, before, Config{})
+	var next *Announcer
+	next = announcer(t, host, Config{Seen: func(s Sighting) {
+		next.Repeat(model.Binding{Addr: s.Addr, Interface: s.Interface})
+	}})
+	host.Address("eth0", "10.0.0.100/32", "fd00::100/128")
+	next.Set([]model.Binding{vip4, vip6})
+	netnstest.Eventually(t, "the end of its announcements", 30*time.Second, func() bool {
+		return len(arps.announced(vip4.Addr)) >= burst && len(ndps.announced(vip6.Addr)) >= burst
+	})
+	for _, vip := range []string{"10.0.0.100", "fd00::100"} {
+		neighbour.Learn(vip, macOf(before))
+	}
+	last.Ask([]model.Binding{vip4, vip6})
+	netnstest.Eventually(t, "the neighbour knows the next holder", 8*time.Second, func() bool {
+		return bytes.Equal(neighbour.Neighbour("10.0.0.100"), macOf(host)) && bytes.Equal(neighbour.Neighbour("fd00::100"), macOf(host))
+	})
+}

@@ -20,6 +20,7 @@ type Fake struct {
 	probed   []model.Binding
 	defended []model.Binding
 	repeated []model.Binding
+	asked    []model.Binding
 }
 
 // NewFake returns an Announcer that records what it would send. Of the Config it heeds Allowed; nil allows everything.
@@ -106,6 +107,20 @@ func (f *Fake) Repeat(b model.Binding) {
 	if slices.Contains(f.set, b) && f.allowed(b.Addr) {
 		f.repeated = append(f.repeated, b)
 	}
+}
+
+// Ask is that of Announcer.
+func (f *Fake) Ask(gone []model.Binding) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.asked = append(f.asked, gone...)
+}
+
+// Asked returns the bindings of all calls of Ask.
+func (f *Fake) Asked() []model.Binding {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.asked)
 }
 
 // Repeated returns the bindings that were repeated.

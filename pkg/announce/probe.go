@@ -73,6 +73,14 @@ func (a *Announcer) Probe(ctx context.Context, bindings []model.Binding) (map[ne
 
 // ask asks for the next address that is to be asked for; false if there is none now. The lock is held.
 func (a *Announcer) ask(now time.Time, checked map[string]error) bool {
+	if len(a.gone) > 0 {
+		b := a.gone[0]
+		a.gone = a.gone[1:]
+		if _, err := a.check(b.Interface, now, checked); err == nil {
+			_ = a.link.probe(b) // what is not heard is made up for by the other's own schedule
+		}
+		return true
+	}
 	for _, i := range a.inquests {
 		if i.round == probes || i.at.After(now) {
 			continue

@@ -84,13 +84,13 @@ func (s *schedule) defend(b model.Binding, now time.Time) bool {
 	return true
 }
 
-// repeat makes a binding due, unless that was done less than step ago.
+// repeat begins the burst of a binding anew, unless that was done less than step ago: then its next one comes soon.
 func (s *schedule) repeat(b model.Binding, now time.Time) bool {
 	e := s.entries[b]
 	if e == nil || now.Sub(e.repeated) < step {
 		return false
 	}
-	e.at, e.repeated, e.answers = now, now, true
+	e.at, e.sent, e.repeated = now, 0, now
 	heap.Fix(&s.queue, e.index)
 	return true
 }

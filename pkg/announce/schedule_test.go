@@ -32,3 +32,28 @@ func TestAFirstAnnouncementIsBeforeAllThatIsOverdue(t *testing.T) {
 		s.done(b, now)
 	}
 }
+
+// TestARepetitionBeginsTheBurstAnew: whatever another host said, and whenever, the next announcement is near.
+func TestARepetitionBeginsTheBurstAnew(t *testing.T) {
+	b := model.Binding{Addr: netip.MustParseAddr("10.0.0.1"), Interface: "eth0"}
+	s, now := newSchedule(), time.Now()
+	s.set([]model.Binding{b})
+	for range burst - 1 {
+		s.done(b, now)
+	}
+	if !s.repeat(b, now) {
+		t.Fatal("not repeated")
+	}
+	if again := s.repeat(b, now.Add(step/2)); again {
+		t.Error("repeated once more within a step")
+	}
+	for i := range burst {
+		if _, due := s.due(now); !due {
+			t.Errorf("announcement %d after it is not due", i+1)
+		}
+		if ask := s.done(b, now); ask != (i == burst-1) {
+			t.Errorf("others are asked after announcement %d: %v", i+1, ask)
+		}
+		now = now.Add(step)
+	}
+}
