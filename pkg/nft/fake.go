@@ -16,6 +16,8 @@ type Fake struct {
 	synced bool
 	writes int
 	err    error
+
+	diverted []netip.Addr
 }
 
 // NewFake returns a host without the table, or with one that says what state says.
@@ -118,6 +120,21 @@ func (f *Fake) write(want State) (changed bool, err error) {
 	f.exists, f.have, f.state = true, wanted, want
 	f.writes++
 	return true, nil
+}
+
+// Divert is that of Table.
+func (f *Fake) Divert(vips []netip.Addr) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.diverted = append(f.diverted, vips...)
+	return f.err
+}
+
+// Diverted are the VIPs of all calls of Divert.
+func (f *Fake) Diverted() []netip.Addr {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.diverted)
 }
 
 // Delete is that of Table.

@@ -20,9 +20,15 @@ type flow = netlink.ConntrackFlow
 
 // forget removes the connections that match from the conntrack of the calling thread's namespace.
 func forget(match func(*flow) bool) error {
+	// One socket for all: to open and close one for each connection takes milliseconds.
+	handle, err := netlink.NewHandle(unix.NETLINK_NETFILTER)
+	if err != nil {
+		return fmt.Errorf("have conntrack forget connections: %w", err)
+	}
+	defer handle.Close()
 	for _, family := range []netlink.InetFamily{unix.AF_INET, unix.AF_INET6} {
-		if _, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, family, matcher(match)); err != nil {
-			return fmt.Errorf("forget connections that began without the rules of nftables: %w (needed: module nf_conntrack_netlink)", err)
+		if _, err := handle.ConntrackDeleteFilters(netlink.ConntrackTable, family, matcher(match)); err != nil {
+			return fmt.Errorf("have conntrack forget connections: %w (needed: module nf_conntrack_netlink)", err)
 		}
 	}
 	return nil
@@ -68,6 +74,23 @@ func astray(state State) func(*flow) bool {
 			}
 		}
 		return false
+	}
+}
+
+// Divert has conntrack forget the connections that this node and its pods sent to VIPs while another node had them: they would
+// go on without IPVS, whose translation conntrack takes from the first packet only. The next packet of each is a first one. Any
+// goroutine may call it.
+func (t *Table) Divert(vips []netip.Addr) error { return t.forget(passing(vips)) }
+
+// passing matches the connections to VIPs that are not balanced here: the VIP itself answers them.
+func passing(vips []netip.Addr) func(*flow) bool {
+	of := map[netip.Addr]bool{}
+	for _, vip := range vips {
+		of[vip] = true
+	}
+	return func(f *flow) bool {
+		vip, ok := netip.AddrFromSlice(f.Forward.DstIP)
+		return ok && of[vip.Unmap()] && f.Reverse.SrcIP.Equal(f.Forward.DstIP)
 	}
 }
 

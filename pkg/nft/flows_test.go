@@ -69,3 +69,58 @@ func TestWhatLeftWithAnAddressOfTheLinkLeaks(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatTheVIPItselfAnsweredPassesThisNode(t *testing.T) {
+	passes := passing(addrs("10.0.0.100", "fd00::100"))
+	for name, test := range map[string]struct {
+		flow *flow
+		want bool
+	}{
+		"a pod's datagrams":         {seen(unix.IPPROTO_UDP, "10.244.1.2", "10.0.0.100", "10.0.0.100:53", "10.0.0.1"), true},
+		"a node's connection, IPv6": {seen(unix.IPPROTO_TCP, "fd00::1", "fd00::100", "[fd00::100]:80", "fd00::1"), true},
+		"one that is balanced here": {seen(unix.IPPROTO_TCP, "fd00::1", "fd00::100", "[fd00:1::1]:8080", "fd00::1"), false},
+		"one to another address":    {seen(unix.IPPROTO_UDP, "10.244.1.2", "10.0.0.200", "10.0.0.200:53", "10.0.0.1"), false},
+	} {
+		if got := passes(test.flow); got != test.want {
+			t.Errorf("%s: %v, want %v", name, got, test.want)
+		}
+	}
+}
+
+// TestKernelDivertsWhatPassedTheNode: of the connections to a VIP those are forgotten that another node's VIP answered.
+func TestKernelDivertsWhatPassedTheNode(t *testing.T) {
+	table, _ := realTable(t)
+	vips := addrs("10.0.0.100", "fd00::100")
+	kept := 0
+	for _, f := range []*flow{
+		seen(unix.IPPROTO_UDP, "10.244.1.2", "10.0.0.100", "10.0.0.100:53", "10.0.0.1"),
+		seen(unix.IPPROTO_UDP, "fd00:1::2", "fd00::100", "[fd00::100]:53", "fd00::1"),
+		seen(unix.IPPROTO_UDP, "10.244.1.3", "10.0.0.100", "10.244.2.2:53", "10.0.0.1"),
+		seen(unix.IPPROTO_UDP, "fd00:1::3", "fd00::100", "[fd00:2::2]:53", "fd00::1"),
+	} {
+		f.Forward.SrcPort, f.Forward.DstPort, f.Reverse.DstPort, f.TimeOut = 40000, 53, 40000, 60
+		if f.FamilyType = unix.AF_INET; f.Forward.SrcIP.To4() == nil {
+			f.FamilyType = unix.AF_INET6
+		}
+		if err := netlink.ConntrackCreate(netlink.ConntrackTable, netlink.InetFamily(f.FamilyType), f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := table.Divert(vips); err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range []netlink.InetFamily{unix.AF_INET, unix.AF_INET6} {
+		flows, err := netlink.ConntrackTableList(netlink.ConntrackTable, family)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range flows {
+			if kept++; passing(vips)(f) {
+				t.Errorf("left: %v", f)
+			}
+		}
+	}
+	if kept != 2 {
+		t.Errorf("%d connections are left, not 2", kept)
+	}
+}

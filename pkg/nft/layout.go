@@ -12,6 +12,7 @@ import (
 // The sets and maps, of each family.
 const (
 	vips4, vips6                 = "vips4", "vips6"                 // our VIPs
+	kept4, kept6                 = "kept4", "kept6"                 // those that this node has had for a while
 	services4, services6         = "services4", "services6"         // open frontends
 	restricted4, restricted6     = "restricted4", "restricted6"     // frontends that are open to their sources only
 	sources4, sources6           = "sources4", "sources6"           // frontends with the networks that may connect
@@ -37,6 +38,8 @@ var sets = []*knftables.Set{
 	{Name: tunnelled6, Type: "ipv6_addr . inet_proto . inet_service"},
 	{Name: vips4, Type: "ipv4_addr"},
 	{Name: vips6, Type: "ipv6_addr"},
+	{Name: kept4, Type: "ipv4_addr"},
+	{Name: kept6, Type: "ipv6_addr"},
 	{Name: services4, Type: "ipv4_addr . inet_proto . inet_service"},
 	{Name: services6, Type: "ipv6_addr . inet_proto . inet_service"},
 	{Name: restricted4, Type: "ipv4_addr . inet_proto . inet_service"},
@@ -117,6 +120,11 @@ const mss4, mss6 = "1420", "1400"
 // is over, and a client that is told so fails to connect, where silence has it try again.
 const returns, returnsFor = "fib daddr . iif oif exists", "VIPs on their way back to the LAN"
 
+// lowPorts are below those that Linux gives to connections by default (ip_local_port_range). Until a VIP's last holder has forgotten
+// its connections it takes what a backend of its own answers for one of them, by addresses and ports alone: those of a new holder
+// must not be from ports that this node or its pods had as clients.
+const lowPorts = "meta l4proto { 6, 17, 132 } masquerade to :1024-32767"
+
 // rule is a rule of the table with what it is for.
 type rule struct {
 	chain, text, purpose string
@@ -175,8 +183,12 @@ var rules = []rule{
 	{forwarded[1], "ct status & dnat != 0 accept", "translated by others"},
 	{forwarded[0], "ct original ip daddr . ip daddr . meta l4proto . th dport vmap @translations4", "sources"},
 	{forwarded[1], "ct original ip6 daddr . ip6 daddr . meta l4proto . th dport vmap @translations6", "sources"},
-	{forwarded[0], "ip daddr != @vips4 masquerade", "forwarded by IPVS"},
-	{forwarded[1], "ip6 daddr != @vips6 masquerade", "forwarded by IPVS"},
+	{forwarded[0], "ip daddr @vips4 accept", "for another node to forward"},
+	{forwarded[1], "ip6 daddr @vips6 accept", "for another node to forward"},
+	{forwarded[0], "ct original ip daddr @kept4 masquerade", "forwarded by IPVS"},
+	{forwarded[1], "ct original ip6 daddr @kept6 masquerade", "forwarded by IPVS"},
+	{forwarded[0], lowPorts, "forwarded by IPVS since lately"},
+	{forwarded[1], lowPorts, "forwarded by IPVS since lately"},
 
 	// Answers to what this node itself sends come back to it also while it does not hold the VIP.
 	{fromVIP[0], "fib saddr type local return", "of this node"},

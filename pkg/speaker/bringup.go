@@ -142,6 +142,7 @@ func (s *step) bindSome(bound, missing []model.Binding) []model.Binding {
 		s.outcome.Writes++
 		s.repairedBinding(binding)
 		bound = append(bound, binding)
+		s.taken = append(s.taken, binding.Addr)
 	}
 	s.bound = bound
 	return bound

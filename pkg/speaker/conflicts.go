@@ -275,10 +275,9 @@ func (c *conflicts) see(sighting announce.Sighting) {
 	}
 	if !c.foreign(sighting.MAC) {
 		// A node that gives the VIP away answers for it until it lets go. To who asks by neighbour discovery whether an address is
-		// free, as this node does once it has announced one (RFC 4862, section 5.4.3), its kernel answers all neighbours.
-		if !sighting.Asking {
-			c.config.Kernel.Announcer.Repeat(known.binding)
-		}
+		// free, as this node does once it has announced one (RFC 4862, section 5.4.3), its kernel answers all neighbours. When it has
+		// let go it asks itself.
+		c.config.Kernel.Announcer.Repeat(known.binding)
 		return
 	}
 	letGo := !sighting.Asking && time.Since(known.found) < newFor

@@ -39,6 +39,7 @@ type Table interface {
 	Delete(context.Context) error
 	Intact() (bool, error)
 	Verify(context.Context, nft.State) (bool, error)
+	Divert([]netip.Addr) error
 }
 
 // Servers are the node's IPVS services: see package ipvs.
@@ -66,6 +67,7 @@ type Announcer interface {
 	Probe(context.Context, []model.Binding) (map[netip.Addr]announce.Sighting, error)
 	Defend(model.Binding)
 	Repeat(model.Binding)
+	Ask([]model.Binding)
 	Run(context.Context)
 }
 
@@ -79,6 +81,8 @@ type Outcome struct {
 	Writes int
 	// Repairs are those of them that somebody else made necessary.
 	Repairs Repairs
+	// Again is when to Apply again although nothing else is wanted; 0: not for that.
+	Again time.Duration
 }
 
 // Datapath makes the kernel's state that of the plan, layer by layer. One goroutine calls Apply; Refresh and Look may be
@@ -92,14 +96,16 @@ type Datapath struct {
 	before  *model.NodeState // what it was made to be before it must be read; nil: not known
 	doubt   bool             // the IPVS services are to be read although applied is set
 	table   nft.State        // the table's content, while one of them is set
+	tenure
 
 	sysctls  sync.Mutex // held while sysctls change
 	nextDump time.Time  // of the IPVS services, for Look
 
 	mu         sync.Mutex // held while addresses change
 	bound      []model.Binding
-	livesUntil time.Time // until when none of bound can have left by itself
-	astray     bool      // some may have left all the same
+	livesUntil time.Time    // until when none of bound can have left by itself
+	astray     bool         // some may have left all the same
+	taken      []netip.Addr // bound since Divert was called
 
 	expecting sync.Mutex // not held while the kernel works
 	expected  *expectation
@@ -142,8 +148,8 @@ func (d *Datapath) Apply(ctx context.Context, want model.NodeState, settled bool
 		d.applied = nil
 		return step.outcome, err
 	}
-	d.expect(&expectation{servers: want.Servers, table: d.table})
-	if d.applied = &want; !settled {
+	d.expect(&expectation{servers: step.want.Servers, table: d.table})
+	if d.applied = &step.want; !settled {
 		d.applied = nil // what was left because who holds what was unknown is to be looked at again
 	}
 	return step.outcome, nil
@@ -237,6 +243,7 @@ func (s *step) run(ctx context.Context) error {
 	}
 	s.receiveFirst()
 	s.withdraw(have)
+	s.reckon(have)
 	s.findLeaving()
 	if err := s.translate(ctx, s.guarded(have)); err != nil {
 		s.keepBound(have)
@@ -312,6 +319,7 @@ func (s *step) withdraw(have []model.Binding) {
 		s.outcome.Failed[addr] = err
 	}
 	s.outcome.Writes += len(unbind) - len(failed)
+	s.kernel.Announcer.Ask(slices.DeleteFunc(unbind, func(b model.Binding) bool { return failed[b.Addr] != nil }))
 }
 
 // findLeaving lists the VIPs that are recorded as ours but wanted no more.

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/fairlead/fairlead/pkg/announce"
@@ -108,6 +109,9 @@ func TestAHolderHasAllLayersAndAStandbyAllButTheAddress(t *testing.T) {
 	if bound, announced := f.bound(t), f.announcer.Announced(); len(bound)+len(announced) != 0 {
 		t.Errorf("after losing the VIPs %v is bound and %v announced", bound, announced)
 	}
+	if asked := f.announcer.Asked(); !slices.Equal(asked, holder().Bindings) {
+		t.Errorf("after losing the VIPs it asks for %v", asked)
+	}
 }
 
 func TestNothingChangedNothingWritten(t *testing.T) {
@@ -124,18 +128,23 @@ func TestNothingChangedNothingWritten(t *testing.T) {
 }
 
 func TestARestartKeepsWhatIsThere(t *testing.T) {
-	f := newFakes(nft.NewFake())
-	apply(t, f.datapath(), holder())
-	restarted := f.datapath()
-	if _, err := restarted.Apply(context.Background(), standby(), false); err != nil {
-		t.Fatal(err)
-	}
-	if bound := f.bound(t); !slices.Equal(bound, holder().Bindings) {
-		t.Fatalf("before the election is known %v is left of what was bound", bound)
-	}
-	if outcome := apply(t, restarted, holder()); outcome.Writes != 0 {
-		t.Errorf("adopting what is there made %d writes", outcome.Writes)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakes(nft.NewFake())
+		d := f.datapath()
+		time.Sleep(apply(t, d, holder()).Again)
+		apply(t, d, holder())
+		restarted := f.datapath()
+		before, err := restarted.Apply(context.Background(), standby(), false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bound := f.bound(t); !slices.Equal(bound, holder().Bindings) {
+			t.Fatalf("before the election is known %v is left of what was bound", bound)
+		}
+		if outcome := apply(t, restarted, holder()); before.Writes+outcome.Writes != 0 {
+			t.Errorf("adopting what is there made %d and %d writes", before.Writes, outcome.Writes)
+		}
+	})
 }
 
 func TestAVIPThatIsGoneLeavesNothing(t *testing.T) {

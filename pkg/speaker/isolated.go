@@ -139,6 +139,9 @@ func (t bothTables) Verify(ctx context.Context, state nft.State) (asWanted bool,
 	return asWanted, err
 }
 
+// Divert has nothing to do: the host hands on what is for a VIP without translating it, and inside nothing goes elsewhere.
+func (t bothTables) Divert([]netip.Addr) error { return nil }
+
 // hostAddresses are the host's interfaces, with the VIPs that it hands on.
 type hostAddresses struct {
 	VIPs

@@ -91,6 +91,7 @@ type Speaker struct {
 	blame    *blame
 	kick     chan struct{}
 	refresh  chan struct{} // asks fence to look at once
+	applied  chan struct{} // tells divert that VIPs may have been bound
 
 	conflicts *conflicts
 
@@ -108,7 +109,7 @@ type Speaker struct {
 
 // New makes a Speaker. Nothing is sent or changed yet. The announcer in the kernel asks MayAnnounce, and tells Seen.
 func New(config Config) (*Speaker, error) {
-	s := &Speaker{config: config, ports: newNodeHealth(), kick: make(chan struct{}, 1), refresh: make(chan struct{}, 1)}
+	s := &Speaker{config: config, ports: newNodeHealth(), kick: make(chan struct{}, 1), refresh: make(chan struct{}, 1), applied: make(chan struct{}, 1)}
 	s.interfacesChanged.Store(true)
 	watcher, err := kube.NewWatcher(config.Clients, s.Notify)
 	if err != nil {
@@ -172,6 +173,7 @@ func (s *Speaker) Run(ctx context.Context) error {
 	work.Go(func() { s.config.WatchInterfaces(working, s.changedInterfaces) })
 	work.Go(func() { s.config.Kernel.Announcer.Run(working) })
 	work.Go(func() { s.fence(working) })
+	work.Go(func() { s.divert(working) })
 	work.Go(func() { s.look(working) })
 	work.Go(func() { wait.JitterUntilWithContext(working, s.resync, resyncEvery, resyncJitter, true) })
 	work.Go(func() { s.reporter.run(working) })
@@ -275,6 +277,10 @@ func (s *Speaker) reconcile(ctx context.Context) error {
 	result.State.Bindings = admitted
 	s.setHeld(result.State.Bindings, status.Leaving)
 	outcome, err := s.datapath.Apply(ctx, result.State, status.Settled)
+	poke(s.applied)
+	if outcome.Again > 0 && (s.again == 0 || outcome.Again < s.again) {
+		s.again = outcome.Again
+	}
 	if outcome.Writes > 0 {
 		klog.FromContext(ctx).V(2).Info("Applied", "writes", outcome.Writes, "held", len(outcome.Bound), "took", time.Since(started))
 	}

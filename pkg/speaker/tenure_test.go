@@ -1,0 +1,135 @@
+package speaker
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/fairlead/fairlead/pkg/model"
+	"github.com/fairlead/fairlead/pkg/nft"
+)
+
+// count is how many backends the kernel has of a VIP's server.
+func (f *fakes) count(t *testing.T, addr netip.Addr) int {
+	t.Helper()
+	servers, err := f.servers.Servers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, server := range servers {
+		if server.Addr == addr {
+			return len(server.Backends)
+		}
+	}
+	t.Fatalf("the kernel has no server of %s", addr)
+	return 0
+}
+
+// mixed is a state with a backend of vip4 for each way of forwarding: masqueraded as the node, as the VIP, and sent as they are.
+func mixed(state model.NodeState) model.NodeState {
+	vips := server(vip4, 80, "10.87.1.1:80", "10.87.1.2:80", "10.244.1.2:80")
+	vips.Backends[1].Forwarding = model.Direct
+	state.Servers[0] = vips
+	state.Translations = []model.Translation{{VIP: vip4, Proto: model.TCP, Backend: vips.Backends[0].Addr, Source: model.FromVIP}}
+	return state
+}
+
+// TestAVIPThatWasLetGoIsForgotten: what its connections went to as those of this node is off for a moment, and for the kernel's
+// sake alone: nobody else is blamed for it, and a later look finds all as it was.
+func TestAVIPThatWasLetGoIsForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakes(nft.NewFake())
+		d := f.datapath()
+		apply(t, d, mixed(holder()))
+		outcome := apply(t, d, mixed(standby()))
+		if four, six := f.count(t, vip4), f.count(t, vip6); four != 3 || six != 1 || outcome.Again != forgetAfter {
+			t.Errorf("what is under way has %d and %d backends, not 3 and 1, and the next look is after %s", four, six, outcome.Again)
+		}
+		time.Sleep(outcome.Again)
+		outcome = apply(t, d, mixed(standby()))
+		if four, six := f.count(t, vip4), f.count(t, vip6); four != 2 || six != 0 {
+			t.Errorf("of VIPs that were let go there are %d and %d backends, not 2 (with connections that go on) and 0", four, six)
+		}
+		if outcome.Again != forgetFor {
+			t.Errorf("to be applied again after %s, not %s", outcome.Again, forgetFor)
+		}
+		if again := apply(t, d, mixed(standby())); again.Writes != 0 {
+			t.Errorf("%d writes before that", again.Writes)
+		}
+		if damaged := d.Compare(context.Background()); damaged != "" {
+			t.Errorf("%s are said to be damaged", damaged)
+		}
+		time.Sleep(outcome.Again)
+		outcome = apply(t, d, mixed(standby()))
+		if four, six := f.count(t, vip4), f.count(t, vip6); four != 3 || six != 1 || outcome.Again != 0 {
+			t.Errorf("after that there are %d and %d backends, not 3 and 1, and the next look is after %s", four, six, outcome.Again)
+		}
+		if len(outcome.Repairs) > 0 {
+			t.Errorf("told as repairs: %v", outcome.Repairs)
+		}
+	})
+}
+
+// TestAVIPThatComesBackIsBalancedAtOnce, before it is bound.
+func TestAVIPThatComesBackIsBalancedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakes(nft.NewFake())
+		d := f.datapath()
+		apply(t, d, holder())
+		time.Sleep(apply(t, d, standby()).Again)
+		apply(t, d, standby())
+		apply(t, d, holder())
+		if four, six := f.count(t, vip4), f.count(t, vip6); four != 2 || six != 1 {
+			t.Errorf("the holder has %d and %d backends, not 2 and 1", four, six)
+		}
+	})
+}
+
+// TestAVIPThatLeftByItselfIsForgottenToo: its lifetime was over, or somebody took it off, and the right with it.
+func TestAVIPThatLeftByItselfIsForgottenToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakes(nft.NewFake())
+		d := f.datapath()
+		apply(t, d, holder())
+		f.addresses.Unbind(holder().Bindings)
+		d.DoubtAddresses()
+		time.Sleep(apply(t, d, standby()).Again)
+		apply(t, d, standby())
+		if four := f.count(t, vip4); four != 0 {
+			t.Errorf("there are %d backends, not 0", four)
+		}
+	})
+}
+
+// TestANewHolderIsOneForAMinute, whatever else changes; one that this speaker found is none.
+func TestANewHolderIsOneForAMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakes(nft.NewFake())
+		d := f.datapath()
+		one := holder()
+		one.Bindings = one.Bindings[:1]
+		apply(t, d, one)
+		time.Sleep(10 * time.Second)
+		outcome := apply(t, d, holder())
+		if kept := f.table.State().Kept; len(kept) != 0 || outcome.Again != keptAfter-10*time.Second {
+			t.Errorf("kept at once are %v, and the next look is after %s", kept, outcome.Again)
+		}
+		time.Sleep(outcome.Again)
+		outcome = apply(t, d, holder())
+		if kept := f.table.State().Kept; !slices.Equal(kept, []netip.Addr{vip4}) || outcome.Again != 10*time.Second {
+			t.Errorf("kept after a minute are %v, and the next look is after %s", kept, outcome.Again)
+		}
+		time.Sleep(outcome.Again)
+		outcome = apply(t, d, holder())
+		if kept := f.table.State().Kept; !slices.Equal(kept, []netip.Addr{vip4, vip6}) || outcome.Again != 0 {
+			t.Errorf("kept at last are %v, and the next look is after %s", kept, outcome.Again)
+		}
+		apply(t, d, standby())
+		if kept := f.table.State().Kept; len(kept) != 0 {
+			t.Errorf("kept are %v after they were let go", kept)
+		}
+	})
+}
