@@ -131,7 +131,7 @@ bench-api: setup
 soak:
 	FAIRLEAD_CHAOS_RUNS=500 $(GO) test -count=1 -timeout 60m -parallel 8 -run WhateverDies ./pkg/controller
 	FAIRLEAD_SIM_RUNS=2000 $(GO) test -count=1 -timeout 60m -run 'Right|Protocol|Bounded|MovesNothing|NoGap|OutOfReach|StoodStill' -v ./pkg/election
-	FAIRLEAD_STRICT=1 FAIRLEAD_OUTAGE=10m $(MAKE) test-e2e E2E_ARGS="-run 'PlannedMoves|AReplaced|AnOutage|ABadNetwork|ASlowStore|ClocksThatJump|AChangeOfSource'"
+	FAIRLEAD_STRICT=1 FAIRLEAD_MOVES=36 FAIRLEAD_OUTAGE=10m $(MAKE) test-e2e E2E_ARGS="-run 'PlannedMoves|BesideLoad|AReplaced|AnOutage|ABadNetwork|ASlowStore|ClocksThatJump|AChangeOfSource'"
 
 .PHONY: lint
 lint: check-generated

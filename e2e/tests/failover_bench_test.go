@@ -35,15 +35,15 @@ var (
 const failoverPort = 8080 // of the server
 
 // atLeastOne is a number that the environment gives, or usual.
-func atLeastOne(b *testing.B, variable string, usual int) int {
-	b.Helper()
+func atLeastOne(t testing.TB, variable string, usual int) int {
+	t.Helper()
 	text := os.Getenv(variable)
 	if text == "" {
 		return usual
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 1 {
-		b.Fatalf("%s is %q, want a number from 1 on", variable, text)
+		t.Fatalf("%s is %q, want a number from 1 on", variable, text)
 	}
 	return n
 }

@@ -135,15 +135,19 @@ func (c *combination) all(ctx context.Context, host string, addr netip.Addr) err
 
 // ask asks every port of an address until the options end it.
 func (c *combination) ask(ctx context.Context, host string, options cluster.ProbeOptions, addr netip.Addr) ([]cluster.ProbeSummary, error) {
-	var urls []string
-	for _, p := range ports {
-		urls = append(urls, p.scheme+"://"+netip.AddrPortFrom(addr, uint16(p.port)).String())
-	}
-	probe, err := c.Probe(ctx, host, options, urls...)
+	probe, err := c.Probe(ctx, host, options, everyPort(addr)...)
 	if err != nil {
 		return nil, err
 	}
 	return probe.Wait(ctx)
+}
+
+// everyPort gives the URLs of every port of an address.
+func everyPort(addr netip.Addr) (out []string) {
+	for _, p := range ports {
+		out = append(out, p.scheme+"://"+netip.AddrPortFrom(addr, uint16(p.port)).String())
+	}
+	return out
 }
 
 // proxied returns nil once kube-proxy, if there is one, has programmed every node.
