@@ -81,6 +81,7 @@ func (s *step) comeAndGo(now time.Time) {
 	}
 }
 
+// keep finds out which VIPs this node has had for a while.
 func (s *step) keep(now time.Time) {
 	s.kept, s.next = nil, time.Time{}
 	for addr, since := range s.since {
