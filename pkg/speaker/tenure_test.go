@@ -133,3 +133,20 @@ func TestANewHolderIsOneForAMinute(t *testing.T) {
 		}
 	})
 }
+
+// TestWhatWasSentElsewhereIsDivertedOnce: of VIPs that this node bound, not of those that it found.
+func TestWhatWasSentElsewhereIsDivertedOnce(t *testing.T) {
+	f := newFakes(nft.NewFake())
+	d := f.datapath()
+	apply(t, d, holder())
+	restarted := f.datapath()
+	apply(t, restarted, holder())
+	for _, each := range []*Datapath{d, d, restarted} {
+		if err := each.Divert(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if diverted := f.table.Diverted(); !slices.Equal(diverted, []netip.Addr{vip4, vip6}) {
+		t.Errorf("diverted: %v", diverted)
+	}
+}
