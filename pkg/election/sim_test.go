@@ -69,6 +69,7 @@ type simNode struct {
 	successor   Owner // the next epoch, if a request is under way, or unanswered, that may have begun it
 	wills       Wills
 	heeded      map[string]int           // versions of heartbeats
+	own         int                      // version of its own heartbeat
 	inbox       []delivery               // what the watch is to bring, in order
 	heard       map[string]time.Duration // when it last heard a peer over the speakers' network
 	verdicts    map[string]time.Duration // how long one has to be silent from then on

@@ -224,8 +224,13 @@ func (n *simNode) see(key string, lease stored, at Instant) {
 	n.view.Peers[key] = peer
 }
 
-// observeOwn finds out that a node's heartbeat is that of its next epoch, or was revoked.
+// observeOwn finds out that a node's heartbeat is that of its next epoch, or was revoked. An older one than it knows, from the answer
+// to a write, it passes over.
 func (n *simNode) observeOwn(lease stored, at Instant) {
+	if lease.version < n.own {
+		return
+	}
+	n.own = lease.version
 	if n.successor != (Owner{}) && lease.owner == n.successor {
 		n.view.Self, n.successor = n.successor, Owner{}
 	}
