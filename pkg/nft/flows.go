@@ -78,8 +78,8 @@ func astray(state State) func(*flow) bool {
 }
 
 // Divert has conntrack forget the connections that this node and its pods sent to VIPs while another node had them: they would
-// go on without IPVS, whose translation conntrack takes from the first packet only. The next packet of each is a first one. Any
-// goroutine may call it.
+// go on without IPVS, whose translation conntrack takes from the first packet only. The next packet of each is a first one.
+// It may be called beside the other methods.
 func (t *Table) Divert(vips []netip.Addr) error { return t.forget(passing(vips)) }
 
 // passing matches the connections to VIPs that are not balanced here: the VIP itself answers them.

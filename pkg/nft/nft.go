@@ -56,7 +56,7 @@ type State struct {
 }
 
 // Table is the table of a network namespace. Its methods run the program nft (1.0.1 or later) and must be called in the
-// thread of that namespace. One goroutine may use it at a time, but for Intact and Verify.
+// thread of that namespace. One goroutine may use it at a time, but for Intact, Verify and Divert.
 type Table struct {
 	nft knftables.Interface
 	guard

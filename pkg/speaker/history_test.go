@@ -114,6 +114,9 @@ func goThroughHistories(t *testing.T) {
 				continue // several changes at once
 			}
 			outcome := apply(t, p.datapath, p.want)
+			if !slices.Equal(outcome.Bound, p.want.Bindings) {
+				t.Fatalf("history %d, step %d (%s): bound are said to be %v at once, want %v", seed, step, done, outcome.Bound, p.want.Bindings)
+			}
 			if outcome.Again > 0 && p.IntN(2) == 0 {
 				continue // what comes next meets VIPs that are being forgotten
 			}

@@ -96,7 +96,9 @@ func (m *Machine) addLink(s *space, link Link) error {
 	return peer.do(func() error { return attach(link.Peer) })
 }
 
-// attach puts a veth's end into its bridge and brings it up.
+// attach puts a veth's end into its bridge, if it has one, and brings it up. Without one it is a node's end of a link to a pod, say:
+// while its link-local address is not known to be nobody else's, for a second, it would ask for no neighbour. A real pod takes
+// longer to become ready, one of the lab does not.
 func attach(peer Peer) error {
 	if peer.Bridge != "" {
 		port, err := netlink.LinkByName(peer.Name)
@@ -111,8 +113,6 @@ func attach(peer Peer) error {
 			return fmt.Errorf("put link %s into bridge %s: %w", peer.Name, peer.Bridge, err)
 		}
 	} else if err := setSysctl(Sysctl{Path: "net/ipv6/conf/" + peer.Name + "/accept_dad", Value: "0"}); err != nil {
-		// Until the link-local address of a node's end is known to be nobody else's, for a second, it asks for no neighbour. A real
-		// pod takes longer to become ready, one of the lab does not.
 		return err
 	}
 	return linkUp(peer.Name)
