@@ -4,12 +4,16 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/fairlead/fairlead/e2e/cluster"
 	"github.com/fairlead/fairlead/e2e/scenario"
+	"github.com/fairlead/fairlead/pkg/election"
 )
 
 // TestANodeThatIsOutOfReachLosesItsAddress: what comes between it and its clients, the other speakers or the API server.
@@ -36,6 +40,46 @@ func TestANodeThatIsOutOfReachLosesItsAddress(t *testing.T) {
 			answers(t, s, "client", addr, 80)
 		})
 	}
+}
+
+// TestANodeThatWasAwayIsAStandbyAtOnce, and knows what happens to others: what the API server sent it meanwhile TCP sends again only
+// after about as long as it was away (RFC 6298, section 5.5), so that a takeover would wait for half a minute here.
+func TestANodeThatWasAwayIsAStandbyAtOnce(t *testing.T) {
+	s, ctx := connect(t)
+	nodes, err := s.Nodes(ctx)
+	must(t, err)
+	poolWith(t, s, onNodes(nodes[:2]))
+	addr := web(t, s, "back", nodes[2])[0]
+	answers(t, s, "client", addr, 80)
+	holder, err := s.Holder(within(ctx, t), addr, "")
+	must(t, err)
+	standby := nodes[1-slices.Index(nodes, holder)]
+	must(t, s.Fault(ctx, cluster.CutCarrier, standby))
+	time.Sleep(40 * time.Second) // TCP tries again 25 s after its beginning, then 51
+	must(t, s.Fault(ctx, cluster.Heal, standby))
+	back := time.Now()
+	must(t, scenario.Until(within(ctx, t), func() error { return renewed(ctx, s, standby, back) }))
+	seen := whileAsked(t, s, addr, func(ctx context.Context) error {
+		err := s.Fault(ctx, cluster.KillSpeaker, holder)
+		if err == nil {
+			_, err = s.Holder(ctx, addr, holder)
+		}
+		return err
+	})
+	t.Logf("%s was without an answer for %.0f ms", addr, seen.LongestGapMS)
+	if seen.LongestGapMS > 8000 {
+		t.Errorf("%s, which was back, took %.0f ms to take over", standby, seen.LongestGapMS)
+	}
+	must(t, s.Fault(ctx, cluster.StartSpeaker, holder))
+}
+
+// renewed returns nil if a node renewed its heartbeat after a moment.
+func renewed(ctx context.Context, s *scenario.Scenario, node string, after time.Time) error {
+	lease, err := s.Core.CoordinationV1().Leases(scenario.SystemNamespace).Get(ctx, election.HeartbeatName(node), metav1.GetOptions{})
+	if err == nil && (lease.Spec.HolderIdentity == nil || lease.Spec.RenewTime == nil || !lease.Spec.RenewTime.After(after)) {
+		err = fmt.Errorf("the heartbeat of %s was last renewed at %v", node, lease.Spec.RenewTime)
+	}
+	return err
 }
 
 // TestANodeThatComesBackLateGivesUpWhatItStillHas: as a machine that stood still does, whose kernel kept the addresses.

@@ -34,6 +34,8 @@ type Config struct {
 	Policy Policy
 	// Ask asks the peers whether the API server answers them: see SetReach. It must not block. May be nil.
 	Ask func()
+	// Resumed is called when the API server answers renewals again after it had not. It must not block. May be nil.
+	Resumed func()
 	// Watch is told after each decision whose silence to notice at once. It must not block. May be nil.
 	Watch func(nodes []string)
 	// Notify is called, from any goroutine, when what Status tells has changed.

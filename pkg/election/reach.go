@@ -55,6 +55,9 @@ func (e *Elector) unanswered(started Instant, err error) {
 func (e *Elector) answered(started Instant) {
 	if e.view.Failed > e.view.Renewed && started > e.view.Failed {
 		e.view.Resumed = e.config.Clock()
+		if e.config.Resumed != nil {
+			e.config.Resumed()
+		}
 	}
 }
 

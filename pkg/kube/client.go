@@ -10,6 +10,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/util/connrotation"
 
 	"github.com/fairlead/fairlead/pkg/generated/clientset/versioned"
 )
@@ -92,14 +93,31 @@ func (c *ClientConfig) RESTConfig() (*rest.Config, error) {
 type Clients struct {
 	Core     kubernetes.Interface
 	Fairlead versioned.Interface
+
+	connections *connrotation.ConnectionTracker // nil: fakes
 }
 
-// NewClients makes both clients from config. Built-in types travel as protobuf, ours as JSON. Nothing is sent yet.
+// Reconnect closes all connections to the API server: watches go on from where they were on others, requests under way fail. It is
+// for the end of a disturbance of the network: what the API server sent meanwhile it sends again only when TCP's timer says so, which
+// had time to grow to as long as the disturbance was (RFC 6298, section 5.5), and on HTTP/2 all else queues behind that.
+func (c *Clients) Reconnect() {
+	if c.connections != nil {
+		c.connections.CloseAll()
+	}
+}
+
+// NewClients makes both clients from config. Built-in types travel as protobuf, ours as JSON. No other clients share their connections:
+// client-go lets clients of equal configuration do that, but these have a dialer of their own. Nothing is sent yet.
 func NewClients(config *rest.Config) (*Clients, error) {
 	config = rest.CopyConfig(config)
 	if config.RateLimiter == nil {
 		config.RateLimiter = newRateLimiter(config.QPS, config.Burst)
 	}
+	if config.Dial == nil {
+		config.Dial = (&net.Dialer{Timeout: dialTimeout, KeepAlive: dialTimeout}).DialContext
+	}
+	dialer := connrotation.NewDialer(config.Dial)
+	config.Dial = dialer.DialContext
 	http, err := rest.HTTPClientFor(config)
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", config.Host, err)
@@ -115,7 +133,7 @@ func NewClients(config *rest.Config) (*Clients, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the client of fairlead.dev types for %s: %w", config.Host, err)
 	}
-	return &Clients{Core: coreClient, Fairlead: client}, nil
+	return &Clients{Core: coreClient, Fairlead: client, connections: dialer.ConnectionTracker}, nil
 }
 
 // dialTimeout is longer than any renewal of a Lease is worth waiting for.
@@ -126,10 +144,8 @@ const dialTimeout = 5 * time.Second
 func NewLeaseClients(config *rest.Config) (*Clients, error) {
 	config = rest.CopyConfig(config)
 	config.QPS = -1
-	// client-go shares connections between clients of equal configuration: a dialer of its own makes these differ.
 	// On a connection of HTTP/2 a request that got no answer leaves the next ones waiting too, until the connection is found
 	// dead half a minute later.
 	config.NextProtos = []string{"http/1.1"}
-	config.Dial = (&net.Dialer{Timeout: dialTimeout, KeepAlive: dialTimeout}).DialContext
 	return NewClients(config)
 }

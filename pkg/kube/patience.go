@@ -23,9 +23,6 @@ var betweenDials = wait.Backoff{Duration: 500 * time.Millisecond, Factor: 2, Cap
 func Patient(config *rest.Config) *rest.Config {
 	config = rest.CopyConfig(config)
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return &patience{next: next, pause: betweenDials} })
-	if config.Dial == nil {
-		config.Dial = (&net.Dialer{Timeout: dialTimeout, KeepAlive: dialTimeout}).DialContext
-	}
 	return config
 }
 

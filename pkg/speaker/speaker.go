@@ -77,6 +77,12 @@ type Config struct {
 	Gossip *gossip.Gossip
 }
 
+// reconnect brings watches up to date after a disturbance. Until then this node would not know what it inherits.
+func (c Config) reconnect() {
+	c.Clients.Reconnect()
+	c.LeaseClients.Reconnect()
+}
+
 // Speaker is the agent of one node.
 type Speaker struct {
 	config   Config
@@ -118,7 +124,7 @@ func New(config Config) (*Speaker, error) {
 	s.watcher = watcher
 	s.elector = election.New(election.Config{
 		Node: config.Node, Namespace: config.Namespace, Client: config.LeaseClients.Core, Timing: config.Timing, Policy: config.Policy,
-		Ask: config.ask(), Watch: config.watch(), Clock: election.BootTime, Notify: s.Notify, Transform: kube.StripManagedFields,
+		Ask: config.ask(), Resumed: config.reconnect, Watch: config.watch(), Clock: election.BootTime, Notify: s.Notify, Transform: kube.StripManagedFields,
 		Metrics: config.ElectionMetrics,
 	})
 	s.datapath = NewDatapath(config.Kernel, s.right)
