@@ -1,15 +1,19 @@
 package host_test
 
 import (
+	"net"
 	"net/netip"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/fairlead/fairlead/pkg/host/netnstest"
 )
 
-// translated are the connections to VIPs with what the director made of them.
+// translated are the connections to VIPs' port 80 with what the director made of them.
 func (n *network) translated() (flows []*netlink.ConntrackFlow) {
 	n.t.Helper()
 	n.director.Do(func() error {
@@ -29,42 +33,59 @@ func (n *network) translated() (flows []*netlink.ConntrackFlow) {
 	return flows
 }
 
-// TestKernelANewHolderAsksFromLowPorts, and one that has had the VIP for a while from those of the clients.
-func TestKernelANewHolderAsksFromLowPorts(t *testing.T) {
+// sendFrom sends something from a port of an address.
+func sendFrom(t *testing.T, space *netnstest.Space, proto, from, to string) {
+	t.Helper()
+	err := space.Try(func() error {
+		dialer := net.Dialer{Timeout: 10 * time.Second, LocalAddr: net.UDPAddrFromAddrPort(netip.MustParseAddrPort(from))}
+		if proto == "tcp" {
+			dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.MustParseAddrPort(from))
+		}
+		conn, err := dialer.Dial(proto, to)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = conn.Close() }()
+		_, err = conn.Write([]byte("who"))
+		return err
+	})
+	if err != nil {
+		t.Fatalf("%s from %s to %s: %v", proto, from, to, err)
+	}
+}
+
+// TestKernelAHolderAvoidsPortsThatItAskedOthersFrom: whoever had the VIP before may take what is answered to one of those for its own.
+// From any other port of a client the director asks as well.
+func TestKernelAHolderAvoidsPortsThatItAskedOthersFrom(t *testing.T) {
 	n := build(t)
-	ask := func() {
-		for i, vip := range vips {
-			for _, proto := range []string{"tcp", "udp"} {
-				if _, _, err := n.client.Ask(proto, clients[i], vip, 80); err != nil {
-					t.Fatalf("%s %s: %v", proto, vip, err)
-				}
+	elsewhere := []string{"10.0.0.101", "fd00::101"}
+	n.backends[0].Address("eth0", "10.0.0.101/24", "fd00::101/64")
+	from := n.state
+	for _, vip := range elsewhere {
+		n.state.VIPs = append(slices.Clone(n.state.VIPs), netip.MustParseAddr(vip))
+	}
+	slices.SortFunc(n.state.VIPs, netip.Addr.Compare)
+	n.director.Do(func() error { return n.table.Apply(t.Context(), from, n.state) })
+	const asked, other = 41000, 42000
+	for i, vip := range vips {
+		for _, proto := range []string{"tcp", "udp"} {
+			sendFrom(t, n.director, proto, netip.AddrPortFrom(netip.MustParseAddr(directors[i]), asked).String(), net.JoinHostPort(elsewhere[i], "8080"))
+			for _, port := range []uint16{asked, other} {
+				sendFrom(t, n.client, proto, netip.AddrPortFrom(netip.MustParseAddr(clients[i]), port).String(), net.JoinHostPort(vip, "80"))
 			}
 		}
 	}
-	ask()
-	young := map[uint16]bool{}
-	for _, flow := range n.translated() {
-		if young[flow.Forward.SrcPort] = true; flow.Reverse.DstPort < 1024 || flow.Reverse.DstPort >= 32768 {
-			t.Errorf("a new holder asks from port %d: %v", flow.Reverse.DstPort, flow)
+	var flows []*netlink.ConntrackFlow
+	netnstest.Eventually(t, "all connections are tracked", time.Minute, func() bool {
+		flows = n.translated()
+		return len(flows) >= 8
+	})
+	for _, flow := range flows {
+		switch source := flow.Reverse.DstPort; {
+		case flow.Forward.SrcPort == other && source != other:
+			t.Errorf("asks a backend from port %d, not from the client's: %v", source, flow)
+		case flow.Forward.SrcPort == asked && (source < 1024 || source >= 32768):
+			t.Errorf("asks a backend from port %d: %v", source, flow)
 		}
-	}
-	if len(young) != 4 {
-		t.Errorf("%d connections, not 4", len(young))
-	}
-	kept := n.state
-	kept.Kept = n.state.VIPs
-	n.director.Do(func() error { return n.table.Apply(t.Context(), n.state, kept) })
-	ask()
-	old := 0
-	for _, flow := range n.translated() {
-		if young[flow.Forward.SrcPort] {
-			continue
-		}
-		if old++; flow.Reverse.DstPort != flow.Forward.SrcPort {
-			t.Errorf("an old holder asks from port %d, not from the client's %d", flow.Reverse.DstPort, flow.Forward.SrcPort)
-		}
-	}
-	if old != 4 {
-		t.Errorf("%d connections of an old holder, not 4", old)
 	}
 }

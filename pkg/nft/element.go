@@ -98,7 +98,7 @@ func port(e *element, s string) error {
 // fields are those of a set's keys.
 func fields(set string) []field {
 	switch set {
-	case vips4, vips6, kept4, kept6:
+	case vips4, vips6:
 		return []field{addr}
 	case inside4, inside6:
 		return []field{network}
@@ -166,9 +166,6 @@ func elementsOf(s State) ([]element, error) {
 			source.set, source.network = pick(f.Addr, sources4, sources6), p
 			elements = append(elements, source)
 		}
-	}
-	for _, vip := range s.Kept {
-		elements = append(elements, element{set: pick(vip, kept4, kept6), addr: vip})
 	}
 	for _, as := range []struct {
 		frontends  []model.Frontend

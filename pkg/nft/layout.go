@@ -5,6 +5,7 @@ import (
 	"hash/fnv"
 	"slices"
 	"strings"
+	"time"
 
 	"sigs.k8s.io/knftables"
 )
@@ -12,7 +13,6 @@ import (
 // The sets and maps, of each family.
 const (
 	vips4, vips6                 = "vips4", "vips6"                 // our VIPs
-	kept4, kept6                 = "kept4", "kept6"                 // those that this node has had for a while
 	services4, services6         = "services4", "services6"         // open frontends
 	restricted4, restricted6     = "restricted4", "restricted6"     // frontends that are open to their sources only
 	sources4, sources6           = "sources4", "sources6"           // frontends with the networks that may connect
@@ -38,14 +38,20 @@ var sets = []*knftables.Set{
 	{Name: tunnelled6, Type: "ipv6_addr . inet_proto . inet_service"},
 	{Name: vips4, Type: "ipv4_addr"},
 	{Name: vips6, Type: "ipv6_addr"},
-	{Name: kept4, Type: "ipv4_addr"},
-	{Name: kept6, Type: "ipv6_addr"},
 	{Name: services4, Type: "ipv4_addr . inet_proto . inet_service"},
 	{Name: services6, Type: "ipv6_addr . inet_proto . inet_service"},
 	{Name: restricted4, Type: "ipv4_addr . inet_proto . inet_service"},
 	{Name: restricted6, Type: "ipv6_addr . inet_proto . inet_service"},
 	{Name: sources4, Type: "ipv4_addr . inet_proto . inet_service . ipv4_addr", Flags: interval},
 	{Name: sources6, Type: "ipv6_addr . inet_proto . inet_service . ipv6_addr", Flags: interval},
+}
+
+// sentFrom are the ports, in blocks of 64, from which this node, or a pod as it, lately asked a VIP that another node had. The kernel
+// puts them there, and forgets each after as long as IPVS remembers a datagram (net/netfilter/ipvs/ip_vs_proto_udp.c; of a TCP
+// connection that ended it does so for two minutes). With single ports the set could be as long as all else that nft lists.
+var sentFrom = &knftables.Set{
+	Name: "sentfrom", Type: "inet_service", Flags: []knftables.SetFlag{knftables.DynamicFlag, knftables.TimeoutFlag},
+	Timeout: knftables.PtrTo(5 * time.Minute), Size: knftables.PtrTo[uint64](1 << 11), // some may be forgotten, and not removed yet
 }
 
 // Priorities of the hooks, relative to what is named in linux/netfilter_ipv4.h: prerouting before DNAT (-100) and after
@@ -55,6 +61,7 @@ const (
 	prePriority  knftables.BaseChainPriority = knftables.DNATPriority + "-10"
 	natPriority  knftables.BaseChainPriority = knftables.DNATPriority + "-5"
 	postPriority knftables.BaseChainPriority = knftables.SNATPriority + "-5"
+	sentPriority knftables.BaseChainPriority = knftables.SNATPriority + "+5" // after all translations
 	// What this node sends IPVS takes at -98 (ip_vs_ops4, NF_IP_PRI_NAT_DST + 2), after the translations of kube-proxy.
 	hidePriority knftables.BaseChainPriority = "-99"
 	showPriority knftables.BaseChainPriority = "-97"
@@ -106,6 +113,10 @@ var chains = []*knftables.Chain{
 		Hook: knftables.PtrTo(knftables.PostroutingHook), Priority: knftables.PtrTo(postPriority),
 	},
 	{
+		Name: "sent", Type: knftables.PtrTo(knftables.FilterType),
+		Hook: knftables.PtrTo(knftables.PostroutingHook), Priority: knftables.PtrTo(sentPriority),
+	},
+	{
 		Name: "answers", Type: knftables.PtrTo(knftables.FilterType),
 		Hook: knftables.PtrTo(knftables.PostroutingHook), Priority: knftables.PtrTo(knftables.ManglePriority),
 	},
@@ -120,10 +131,14 @@ const mss4, mss6 = "1420", "1400"
 // is over, and a client that is told so fails to connect, where silence has it try again.
 const returns, returnsFor = "fib daddr . iif oif exists", "VIPs on their way back to the LAN"
 
-// lowPorts are below those that Linux gives to connections by default (ip_local_port_range). Until a VIP's last holder has forgotten
-// its connections it takes what a backend of its own answers for one of them, by addresses and ports alone: those of a new holder
-// must not be from ports that this node or its pods had as clients.
-const lowPorts = "meta l4proto { 6, 17, 132 } masquerade to :1024-32767"
+// A VIP's last holder takes what a backend of its own answers for one of its connections, by addresses and ports alone, as long as it
+// remembers those. So what the next holder asks backends for does not come from a port that it had asked that one from, but from one
+// below those that Linux gives to connections by default (ip_local_port_range). Any other stays the client's: ports chosen at
+// random would meet connections that a backend has in TIME-WAIT, which it refuses, for a second each.
+const (
+	noteSent = "fib saddr type local meta l4proto { 6, 17, 132 } update @sentfrom { th sport & 0xffc0 }"
+	lowPorts = "meta l4proto { 6, 17, 132 } th sport & 0xffc0 @sentfrom masquerade to :1024-32767"
+)
 
 // rule is a rule of the table with what it is for.
 type rule struct {
@@ -185,10 +200,13 @@ var rules = []rule{
 	{forwarded[1], "ct original ip6 daddr . ip6 daddr . meta l4proto . th dport vmap @translations6", "sources"},
 	{forwarded[0], "ip daddr @vips4 accept", "for another node to forward"},
 	{forwarded[1], "ip6 daddr @vips6 accept", "for another node to forward"},
-	{forwarded[0], "ct original ip daddr @kept4 masquerade", "forwarded by IPVS"},
-	{forwarded[1], "ct original ip6 daddr @kept6 masquerade", "forwarded by IPVS"},
-	{forwarded[0], lowPorts, "forwarded by IPVS since lately"},
-	{forwarded[1], lowPorts, "forwarded by IPVS since lately"},
+	{forwarded[0], lowPorts, "forwarded by IPVS, not from ports that the last holder may know"},
+	{forwarded[1], lowPorts, "forwarded by IPVS, not from ports that the last holder may know"},
+	{forwarded[0], "masquerade", "forwarded by IPVS"},
+	{forwarded[1], "masquerade", "forwarded by IPVS"},
+
+	{"sent", "ct state new ip daddr @vips4 " + noteSent, "sent from"},
+	{"sent", "ct state new ip6 daddr @vips6 " + noteSent, "sent from"},
 
 	// Answers to what this node itself sends come back to it also while it does not hold the VIP.
 	{fromVIP[0], "fib saddr type local return", "of this node"},
@@ -213,6 +231,7 @@ var version = func() string {
 	for _, s := range sets {
 		fmt.Fprintln(&text, s.Name, s.Type, s.Flags)
 	}
+	fmt.Fprintln(&text, sentFrom.Name, sentFrom.Type, sentFrom.Flags, *sentFrom.Timeout, *sentFrom.Size)
 	for _, m := range maps {
 		fmt.Fprintln(&text, m.Name, m.Type)
 	}
@@ -265,6 +284,7 @@ func rebuild(tx *knftables.Transaction) {
 	for _, s := range sets {
 		tx.Add(s)
 	}
+	tx.Add(sentFrom)
 	for _, c := range chains {
 		tx.Add(c)
 	}

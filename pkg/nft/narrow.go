@@ -23,7 +23,6 @@ func changing(from, to State) (old, wanted []element, err error) {
 // longer than to change one. Their lists are in order and hold nothing twice.
 func narrow(from, to State) (State, State) {
 	from.VIPs, to.VIPs = differing(from.VIPs, to.VIPs, alone[netip.Addr])
-	from.Kept, to.Kept = differing(from.Kept, to.Kept, alone[netip.Addr])
 	from.Frontends, to.Frontends = differing(from.Frontends, to.Frontends, alone[model.Frontend])
 	from.Received, to.Received = differing(from.Received, to.Received, alone[model.Frontend])
 	from.Tunnelled, to.Tunnelled = differing(from.Tunnelled, to.Tunnelled, alone[model.Frontend])

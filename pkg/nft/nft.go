@@ -41,7 +41,6 @@ const tableName = "fairlead"
 // State is what the table should say.
 type State struct {
 	VIPs      []netip.Addr     // that we own: closed but for the frontends, translated
-	Kept      []netip.Addr     // those of them that this node has had for a while: their connections may come from any of its ports
 	Frontends []model.Frontend // the open ports
 	// SourceRanges restrict the frontends they name to their prefixes, those of the frontend's own address family. They
 	// may overlap. A frontend with none is open to everybody.

@@ -57,7 +57,6 @@ var (
 
 var example = State{
 	VIPs:         addrs("10.0.0.100", "fd00::100"),
-	Kept:         addrs("fd00::100"),
 	Frontends:    []model.Frontend{dns4, web4, web6, sctp6},
 	SourceRanges: append(from(web4, "192.0.2.0/24", "198.51.100.7/32"), from(web6, "2001:db8::/32")...),
 	Translations: []model.Translation{
@@ -116,7 +115,6 @@ func TestSyncWritesTheSets(t *testing.T) {
 	}
 	want := []string{
 		"inside4 { 10.244.0.0/16 }", "inside6 { fd00:1::1/128 }",
-		"kept6 { fd00::100 }",
 		"received4 { 10.0.0.100 . 6 . 80 }", "received6 { fd00::100 . 6 . 80 }",
 		"restricted4 { 10.0.0.100 . 6 . 80 }",
 		"restricted6 { fd00::100 . 6 . 80 }",

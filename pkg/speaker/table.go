@@ -33,7 +33,7 @@ func (s *step) guarded(have []model.Binding) nft.State {
 func (s *step) tableState(leaving []netip.Addr) nft.State {
 	state := nft.State{
 		VIPs: s.want.VIPs, SourceRanges: s.want.SourceRanges, Translations: s.want.Translations, Inside: s.want.Inside,
-		Kept: s.kept, Frontends: s.table.Frontends,
+		Frontends: s.table.Frontends,
 	}
 	if len(leaving) > 0 {
 		state.VIPs = slices.Concat(s.want.VIPs, leaving)
@@ -103,7 +103,7 @@ func (s *step) noteTable(state nft.State) {
 }
 
 func sameTable(a, b nft.State) bool {
-	return same(a.VIPs, b.VIPs) && same(a.Kept, b.Kept) && same(a.Frontends, b.Frontends) && same(a.SourceRanges, b.SourceRanges) &&
+	return same(a.VIPs, b.VIPs) && same(a.Frontends, b.Frontends) && same(a.SourceRanges, b.SourceRanges) &&
 		same(a.Translations, b.Translations) && same(a.Inside, b.Inside) &&
 		same(a.Received, b.Received) && same(a.Tunnelled, b.Tunnelled)
 }

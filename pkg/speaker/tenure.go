@@ -18,7 +18,8 @@ import (
 //   - soon after it was let go the servers of a VIP are without the backends that see a node's address for a moment, and the kernel
 //     ends their connections (net.ipv4.vs.expire_nodest_conn: Documentation/networking/ipvs-sysctl.rst). They would not have gone
 //     on: the next holder's address is another one. Those that backends see come from the VIP go on, and stay;
-//   - until that has happened for sure, the next holder asks from ports that clients do not have: see package nft;
+//   - until then, and should that node's speaker be dead, the next holder does not ask from ports that it had as a client of
+//     that node: see package nft;
 //   - what it had sent to the last holder itself, it has conntrack forget: see Divert.
 
 const (
@@ -26,78 +27,51 @@ const (
 	forgetAfter = 500 * time.Millisecond
 	// forgetFor is how long a VIP's servers are without backends. The kernel ends connections a timer tick later, in a work queue.
 	forgetFor = time.Second
-	// keptAfter is how long a holder is a new one: longer than another goes on beside it, and short enough that half of the
-	// ports last as long as all of them do with what the kernel remembers of a connection that ended (two minutes).
-	keptAfter = time.Minute
-	// keptTogether is how many seconds earlier one is no new holder any more if another VIP's time has come.
-	keptTogether = 5 * time.Second
 )
 
-// tenure knows since when this node has its VIPs, and which it let go just now.
+// tenure knows which VIPs this node has, and which it let go just now.
 type tenure struct {
-	since map[netip.Addr]time.Time // zero: since before this speaker began
-	kept  []netip.Addr             // those that it has had for a while, in order
-	next  time.Time                // when there will be one more; zero: none
-	left  map[netip.Addr]time.Time // when they were let go, until their connections are forgotten
+	had  map[netip.Addr]bool      // nil: nothing is known yet
+	left map[netip.Addr]time.Time // when they were let go, until their connections are forgotten
 }
 
 // reckon takes in what is wanted and what was bound when Apply began, takes out of what is wanted the backends whose connections
-// are being forgotten, and says when that and what was kept change by time alone.
+// are being forgotten, and says when that changes by time alone.
 func (s *step) reckon(have []model.Binding) {
 	now := time.Now()
-	if s.since == nil {
-		s.since, s.left = map[netip.Addr]time.Time{}, map[netip.Addr]time.Time{}
+	if s.had == nil {
+		s.had, s.left = map[netip.Addr]bool{}, map[netip.Addr]time.Time{}
 		for _, binding := range have {
-			s.since[binding.Addr] = time.Time{}
+			s.had[binding.Addr] = true
 		}
 	}
 	if !s.settledBound {
 		s.comeAndGo(now)
 	}
-	if !s.settledBound || !s.next.IsZero() && !now.Before(s.next) {
-		s.keep(now)
-	}
 	s.forget(now)
 }
 
-// comeAndGo notes since when VIPs are wanted here, and which are no longer.
+// comeAndGo notes which VIPs are wanted here, and which are no longer.
 func (s *step) comeAndGo(now time.Time) {
 	wanted := make(map[netip.Addr]bool, len(s.want.Bindings))
 	for _, binding := range s.want.Bindings {
-		wanted[binding.Addr] = true
+		wanted[binding.Addr], s.had[binding.Addr] = true, true
 		delete(s.left, binding.Addr)
-		if _, known := s.since[binding.Addr]; !known {
-			s.since[binding.Addr] = now
-		}
 	}
 	if !s.settled {
 		return
 	}
-	for addr := range s.since {
+	for addr := range s.had {
 		if !wanted[addr] {
-			delete(s.since, addr)
+			delete(s.had, addr)
 			s.left[addr] = now
 		}
 	}
 }
 
-// keep finds out which VIPs this node has had for a while.
-func (s *step) keep(now time.Time) {
-	s.kept, s.next = nil, time.Time{}
-	for addr, since := range s.since {
-		from := since.Add(keptAfter)
-		if from.Sub(now) <= keptTogether {
-			s.kept = append(s.kept, addr)
-		} else if s.next.IsZero() || from.Before(s.next) {
-			s.next = from
-		}
-	}
-	slices.SortFunc(s.kept, netip.Addr.Compare)
-}
-
 // forget takes the backends of VIPs that were let go out of what is wanted while it is time for that, and says when that changes.
 func (s *step) forget(now time.Time) {
-	next := s.next
+	var next time.Time
 	forgotten := map[netip.Addr]bool{}
 	for addr, at := range s.left {
 		change := at.Add(forgetAfter)

@@ -104,36 +104,6 @@ func TestAVIPThatLeftByItselfIsForgottenToo(t *testing.T) {
 	})
 }
 
-// TestANewHolderIsOneForAMinute, whatever else changes; one that this speaker found is none.
-func TestANewHolderIsOneForAMinute(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newFakes(nft.NewFake())
-		d := f.datapath()
-		one := holder()
-		one.Bindings = one.Bindings[:1]
-		apply(t, d, one)
-		time.Sleep(10 * time.Second)
-		outcome := apply(t, d, holder())
-		if kept := f.table.State().Kept; len(kept) != 0 || outcome.Again != keptAfter-10*time.Second {
-			t.Errorf("kept at once are %v, and the next look is after %s", kept, outcome.Again)
-		}
-		time.Sleep(outcome.Again)
-		outcome = apply(t, d, holder())
-		if kept := f.table.State().Kept; !slices.Equal(kept, []netip.Addr{vip4}) || outcome.Again != 10*time.Second {
-			t.Errorf("kept after a minute are %v, and the next look is after %s", kept, outcome.Again)
-		}
-		time.Sleep(outcome.Again)
-		outcome = apply(t, d, holder())
-		if kept := f.table.State().Kept; !slices.Equal(kept, []netip.Addr{vip4, vip6}) || outcome.Again != 0 {
-			t.Errorf("kept at last are %v, and the next look is after %s", kept, outcome.Again)
-		}
-		apply(t, d, standby())
-		if kept := f.table.State().Kept; len(kept) != 0 {
-			t.Errorf("kept are %v after they were let go", kept)
-		}
-	})
-}
-
 // TestWhatWasSentElsewhereIsDivertedOnce: of VIPs that this node bound, not of those that it found.
 func TestWhatWasSentElsewhereIsDivertedOnce(t *testing.T) {
 	f := newFakes(nft.NewFake())
