@@ -29,7 +29,7 @@ func newKeepalivedContender(b *testing.B, s *scenario.Scenario, count int, alone
 	for addr := keepalivedAddress; len(k.addrs) < count; addr = addr.Next() {
 		k.addrs = append(k.addrs, addr)
 	}
-	k.prepare, k.config = k.script(), k.configuration(netip.AddrPortFrom(nodeAddress(b, s, failoverServer, true), failoverPort))
+	k.prepare, k.config = k.script(), k.configuration(nodeAddress(b, s, failoverServer, true))
 	ctx := within(b.Context(), b)
 	for _, node := range keepalivedNodes {
 		must(b, k.start(ctx, node))
@@ -56,7 +56,7 @@ func (k *keepalivedContender) script() string {
 }
 
 // configuration has one instance of VRRP: its packets name the first address, the others come along.
-func (k *keepalivedContender) configuration(server netip.AddrPort) string {
+func (k *keepalivedContender) configuration(server netip.Addr) string {
 	var servers strings.Builder
 	addresses := fmt.Sprintf(" virtual_ipaddress {\n  %s\n }\n", k.addrs[0])
 	check := "TCP_CHECK {\n   connect_timeout 3\n  }"
@@ -66,7 +66,7 @@ func (k *keepalivedContender) configuration(server netip.AddrPort) string {
 			check = ""
 		}
 		fmt.Fprintf(&servers, "virtual_server %s 80 {\n lb_algo rr\n lb_kind NAT\n protocol TCP\n delay_loop 5\n"+
-			" real_server %s %d {\n  weight 1\n  %s\n }\n}\n", addr, server.Addr(), server.Port(), check)
+			" real_server %s %d {\n  weight 1\n  %s\n }\n}\n", addr, server, portOf(i, len(k.addrs)), check)
 	}
 	return fmt.Sprintf("vrrp_instance failover {\n state BACKUP\n nopreempt\n interface eth0\n virtual_router_id 52\n"+
 		" priority 100\n advert_int 1\n%s}\n%s", addresses, servers.String())

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/fairlead/fairlead/e2e/cluster"
 	"github.com/fairlead/fairlead/e2e/scenario"
@@ -44,7 +45,7 @@ func BenchmarkFailoverOfMany(b *testing.B) {
 	vips := newMany(b, s)
 	contenders := []contender{vips}
 	if _, err := exec.LookPath("keepalived"); err == nil {
-		serve(b, s, failoverServer, fmt.Sprintf("http:%d", failoverPort))
+		serve(b, s, failoverServer, manyListens(len(vips.addrs))...)
 		contenders = append(contenders, newKeepalivedContender(b, s, len(vips.addrs), true))
 	}
 	for _, blow := range blows {
@@ -104,19 +105,19 @@ func newMany(b *testing.B, s *scenario.Scenario) *many {
 	ctx, cancel := context.WithTimeout(b.Context(), manyPatience)
 	defer cancel()
 	temporaryPool(b, s, "many", func(pool *v1alpha1.IPPool) { onNodes(failoverNodes[:1])(&pool.Spec) }, "10.87.64.0/23")
+	vips := atLeastOne(b, manyVIPs, 0)
 	_, err := s.AddPod(ctx, cluster.Pod{
 		Name: "many", Namespace: scenario.Namespace, Node: failoverNodes[2], Labels: map[string]string{"app": "many"},
-		Listen: []string{"http:8080"},
+		Listen: manyListens(vips),
 	})
 	must(b, err)
-	vips := atLeastOne(b, manyVIPs, 0)
 	m := &many{Scenario: s}
 	b.Cleanup(func() { m.remove(b, vips) })
 	group, creating := errgroup.WithContext(ctx)
 	group.SetLimit(16)
 	for i := range vips {
 		group.Go(func() error {
-			_, err := s.CreateService(creating, scenario.Service(fmt.Sprintf("many-%d", i), single, manyPorts))
+			_, err := s.CreateService(creating, scenario.Service(fmt.Sprintf("many-%d", i), single, manyPorts(portOf(i, vips))))
 			return err
 		})
 	}
@@ -137,9 +138,26 @@ func newMany(b *testing.B, s *scenario.Scenario) *many {
 }
 
 // manyPorts makes a Service cheap: it has no NodePorts, and its pod is every other one's too.
-func manyPorts(service *corev1.Service) {
-	service.Spec.AllocateLoadBalancerNodePorts = new(bool)
-	service.Spec.Selector = map[string]string{"app": "many"}
+func manyPorts(port int) func(*corev1.Service) {
+	return func(service *corev1.Service) {
+		service.Spec.AllocateLoadBalancerNodePorts = new(bool)
+		service.Spec.Selector = map[string]string{"app": "many"}
+		service.Spec.Ports[0].TargetPort = intstr.FromInt(port)
+	}
+}
+
+// step is from one address that is asked to the next, of so many.
+func step(all int) int { return (all + manySample - 1) / manySample }
+
+// portOf is the server's port for an address. Those that are asked have one each: IPVS finds by client and server alone to whom an
+// answer belongs, and the client may ask two addresses from one of its ports.
+func portOf(i, all int) int { return failoverPort + i/step(all) }
+
+func manyListens(all int) (ports []string) {
+	for i := 0; i < all; i += step(all) {
+		ports = append(ports, fmt.Sprintf("http:%d", portOf(i, all)))
+	}
+	return ports
 }
 
 // remove ends what newMany made.
@@ -280,7 +298,7 @@ func announcedBy(b *testing.B, s *scenario.Scenario, node string, addrs []netip.
 
 // sampled are the URLs of manySample addresses or fewer.
 func sampled(addrs []netip.Addr) (urls []string) {
-	for i := 0; i < len(addrs); i += (len(addrs) + manySample - 1) / manySample {
+	for i := 0; i < len(addrs); i += step(len(addrs)) {
 		urls = append(urls, scenario.URL(addrs[i], 80))
 	}
 	return urls
