@@ -61,7 +61,8 @@ const (
 	prePriority  knftables.BaseChainPriority = knftables.DNATPriority + "-10"
 	natPriority  knftables.BaseChainPriority = knftables.DNATPriority + "-5"
 	postPriority knftables.BaseChainPriority = knftables.SNATPriority + "-5"
-	sentPriority knftables.BaseChainPriority = knftables.SNATPriority + "+5" // after all translations
+	// What leaves is looked at after all translations.
+	leavingPriority knftables.BaseChainPriority = knftables.SNATPriority + "+5"
 	// What this node sends IPVS takes at -98 (ip_vs_ops4, NF_IP_PRI_NAT_DST + 2), after the translations of kube-proxy.
 	hidePriority knftables.BaseChainPriority = "-99"
 	showPriority knftables.BaseChainPriority = "-97"
@@ -113,12 +114,8 @@ var chains = []*knftables.Chain{
 		Hook: knftables.PtrTo(knftables.PostroutingHook), Priority: knftables.PtrTo(postPriority),
 	},
 	{
-		Name: "sent", Type: knftables.PtrTo(knftables.FilterType),
-		Hook: knftables.PtrTo(knftables.PostroutingHook), Priority: knftables.PtrTo(sentPriority),
-	},
-	{
-		Name: "answers", Type: knftables.PtrTo(knftables.FilterType),
-		Hook: knftables.PtrTo(knftables.PostroutingHook), Priority: knftables.PtrTo(knftables.ManglePriority),
+		Name: "leaving", Type: knftables.PtrTo(knftables.FilterType),
+		Hook: knftables.PtrTo(knftables.PostroutingHook), Priority: knftables.PtrTo(leavingPriority),
 	},
 }
 
@@ -205,9 +202,6 @@ var rules = []rule{
 	{forwarded[0], "masquerade", "forwarded by IPVS"},
 	{forwarded[1], "masquerade", "forwarded by IPVS"},
 
-	{"sent", "ct state new ip daddr @vips4 " + noteSent, "sent from"},
-	{"sent", "ct state new ip6 daddr @vips6 " + noteSent, "sent from"},
-
 	// Answers to what this node itself sends come back to it also while it does not hold the VIP.
 	{fromVIP[0], "fib saddr type local return", "of this node"},
 	{fromVIP[1], "fib saddr type local return", "of this node"},
@@ -220,8 +214,10 @@ var rules = []rule{
 
 	// A client that sends packets of the link's full size would need them cut up where they are wrapped. The flags come first, since
 	// they let most packets pass.
-	{"answers", "tcp flags & (syn | rst) == syn ip saddr . meta l4proto . tcp sport @tunnelled4 tcp option maxseg size set " + mss4, "room for a tunnel's header"},
-	{"answers", "tcp flags & (syn | rst) == syn ip6 saddr . meta l4proto . tcp sport @tunnelled6 tcp option maxseg size set " + mss6, "room for a tunnel's header"},
+	{"leaving", "tcp flags & (syn | rst) == syn ip saddr . meta l4proto . tcp sport @tunnelled4 tcp option maxseg size set " + mss4, "room for a tunnel's header"},
+	{"leaving", "tcp flags & (syn | rst) == syn ip6 saddr . meta l4proto . tcp sport @tunnelled6 tcp option maxseg size set " + mss6, "room for a tunnel's header"},
+	{"leaving", "ct state new ip daddr @vips4 " + noteSent, "sent to VIPs elsewhere"},
+	{"leaving", "ct state new ip6 daddr @vips6 " + noteSent, "sent to VIPs elsewhere"},
 }
 
 // version is a hash of sets, chains and rules. Every rule carries it in its comment: nft gives rules back in words of its
