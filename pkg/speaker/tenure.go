@@ -18,7 +18,7 @@ import (
 //   - soon after it was let go the servers of a VIP are without the backends that see a node's address for a moment, and the kernel
 //     ends their connections (net.ipv4.vs.expire_nodest_conn: Documentation/networking/ipvs-sysctl.rst). They would not have gone
 //     on: the next holder's address is another one. Those that backends see come from the VIP go on, and stay;
-//   - until then, and should that node's speaker be dead, the next holder does not ask from ports that it had as a client of
+//   - until then, and while that node has no speaker, the next holder does not ask from ports that it had as a client of
 //     that node: see package nft;
 //   - what it had sent to the last holder itself, it has conntrack forget: see Divert.
 
@@ -31,8 +31,9 @@ const (
 
 // tenure knows which VIPs this node has, and which it let go just now.
 type tenure struct {
-	had  map[netip.Addr]bool      // nil: nothing is known yet
-	left map[netip.Addr]time.Time // when they were let go, until their connections are forgotten
+	had      map[netip.Addr]bool      // nil: nothing is known yet
+	left     map[netip.Addr]time.Time // when they were let go, until their connections are forgotten
+	recalled bool                     // what an earlier speaker had
 }
 
 // reckon takes in what is wanted and what was bound when Apply began, takes out of what is wanted the backends whose connections
@@ -65,6 +66,29 @@ func (s *step) comeAndGo(now time.Time) {
 		if !wanted[addr] {
 			delete(s.had, addr)
 			s.left[addr] = now
+		}
+	}
+	if !s.recalled {
+		s.recalled = true
+		s.recall(now)
+	}
+}
+
+// recall finds out which VIPs this node had that left while it had no speaker: the kernel still knows connections.
+func (s *step) recall(now time.Time) {
+	for _, server := range s.want.Servers {
+		_, recorded := slices.BinarySearchFunc(s.record, server.Addr, netip.Addr.Compare)
+		if !recorded || s.had[server.Addr] {
+			continue
+		}
+		counts, err := s.kernel.Servers.Connections(server.Frontend)
+		if err != nil {
+			s.errs = append(s.errs, err)
+		}
+		for _, count := range counts {
+			if count > 0 {
+				s.left[server.Addr] = now
+			}
 		}
 	}
 }

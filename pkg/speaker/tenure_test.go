@@ -104,6 +104,30 @@ func TestAVIPThatLeftByItselfIsForgottenToo(t *testing.T) {
 	})
 }
 
+// TestAVIPThatLeftWithoutASpeakerIsForgottenToo: it was killed, and the kernel took the VIP off. One that has no connections was not here.
+func TestAVIPThatLeftWithoutASpeakerIsForgottenToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakes(nft.NewFake())
+		apply(t, f.datapath(), holder())
+		f.addresses.Unbind(holder().Bindings)
+		f.servers.Connect(web80, netip.MustParseAddrPort("10.244.1.2:8080"), 1)
+		d := f.datapath()
+		outcome := apply(t, d, standby())
+		if outcome.Again != forgetAfter || outcome.Writes != 0 {
+			t.Errorf("%d writes, and the next look is after %s, not %s", outcome.Writes, outcome.Again, forgetAfter)
+		}
+		time.Sleep(outcome.Again)
+		time.Sleep(apply(t, d, standby()).Again)
+		if four, six := f.count(t, vip4), f.count(t, vip6); four != 0 || six != 1 {
+			t.Errorf("of VIPs that left there are %d and %d backends, not 0 and 1", four, six)
+		}
+		apply(t, d, standby())
+		if four := f.count(t, vip4); four != 2 {
+			t.Errorf("after that there are %d backends, not 2", four)
+		}
+	})
+}
+
 // TestWhatWasSentElsewhereIsDivertedOnce: of VIPs that this node bound, not of those that it found.
 func TestWhatWasSentElsewhereIsDivertedOnce(t *testing.T) {
 	f := newFakes(nft.NewFake())
