@@ -34,8 +34,9 @@ type Config struct {
 	Policy Policy
 	// Ask asks the peers whether the API server answers them: see SetReach. It must not block. May be nil.
 	Ask func()
-	// Resumed is called when the API server answers renewals again after it had not. It must not block. May be nil.
-	Resumed func()
+	// Reconnect is called when the API server answers a renewal again after it had not, and the watch has brought nothing meanwhile. It
+	// must not block. May be nil.
+	Reconnect func()
 	// Watch is told after each decision whose silence to notice at once. It must not block. May be nil.
 	Watch func(nodes []string)
 	// Notify is called, from any goroutine, when what Status tells has changed.
@@ -73,6 +74,7 @@ type Elector struct {
 	giveUp    context.CancelFunc // ends the renewal under way
 	failedAt  map[string]Instant
 	heard     map[string]Instant // when another was first heard to announce what this speaker gave to it
+	brought   Instant            // when the watch last told of anything
 	settled   bool
 	lapsed    bool // the right, at the last decision
 	offered   bool // VIPs were set from a settled status

@@ -16,6 +16,7 @@ func (e *Elector) watched(object any) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.brought = e.config.Clock()
 	if node, isHeartbeat := strings.CutPrefix(lease.Name, heartbeatPrefix); isHeartbeat {
 		e.heed(node, lease)
 	}

@@ -55,8 +55,9 @@ func (e *Elector) unanswered(started Instant, err error) {
 func (e *Elector) answered(started Instant) {
 	if e.view.Failed > e.view.Renewed && started > e.view.Failed {
 		e.view.Resumed = e.config.Clock()
-		if e.config.Resumed != nil {
-			e.config.Resumed()
+		// If the watch told of something, the network was there, and the server is slow: that has enough to do.
+		if e.config.Reconnect != nil && e.brought < e.view.Failed {
+			e.config.Reconnect()
 		}
 	}
 }

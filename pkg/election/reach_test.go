@@ -1,53 +1,32 @@
 package election
 
 import (
-	"context"
-	"errors"
-	"sync/atomic"
 	"testing"
-
-	"k8s.io/apimachinery/pkg/runtime"
-	clienttesting "k8s.io/client-go/testing"
+	"time"
 )
 
-// TestTheFirstAnswerAfterSilenceIsTold, and no other: connections are made anew then.
-func TestTheFirstAnswerAfterSilenceIsTold(t *testing.T) {
-	client := newAPI()
-	var silent atomic.Bool
-	var written, failed, told atomic.Int32
-	client.PrependReactor("update", "leases", func(clienttesting.Action) (bool, runtime.Object, error) {
-		if silent.Load() {
-			failed.Add(1)
-			return true, nil, errors.New("no route to host")
-		}
-		written.Add(1)
-		return false, nil, nil
-	})
-	e := New(Config{
-		Node: "a", Namespace: namespace, Client: client, Timing: quick(), Clock: BootTime, Notify: func() {},
-		Resumed: func() { told.Add(1) },
-	})
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- e.Run(ctx) }()
-	defer func() { cancel(); <-ended }()
-	e.SetVIPs(nil, Status{Settled: true})
-	e.SetBound(map[string]bool{})
-	e.SetInfo(Info{})
-	for round := range int32(2) {
-		before := written.Load()
-		eventually(t, "it renews its heartbeat", func() bool { return written.Load() >= before+2 })
-		silent.Store(true)
-		before = failed.Load()
-		eventually(t, "it gets no answer twice", func() bool { return failed.Load() >= before+2 })
-		if told.Load() != round {
-			t.Errorf("without an answer it was told %d times, not %d", told.Load(), round)
-		}
-		silent.Store(false)
-		before = written.Load()
-		eventually(t, "it renews again and again", func() bool { return written.Load() >= before+3 })
-		if told.Load() != round+1 {
-			t.Errorf("told %d times, not %d", told.Load(), round+1)
+// TestWhoIsAnsweredAgainConnectsAnew, once, unless the watch went on: then the server was slow, and the network was there.
+func TestWhoIsAnsweredAgainConnectsAnew(t *testing.T) {
+	at := func(seconds int) Instant { return Instant(seconds) * Instant(time.Second) }
+	for name, test := range map[string]struct {
+		renewed, failed, brought, answered Instant
+		want                               int
+	}{
+		"after silence":                          {at(10), at(13), at(12), at(14), 1},
+		"as always":                              {at(13), 0, at(12), at(14), 0},
+		"as since the silence":                   {at(13), at(12), at(11), at(14), 0},
+		"a request that others overtook":         {at(10), at(14), at(12), at(13), 0},
+		"while the watch told of what others do": {at(10), at(13), at(14), at(15), 0},
+	} {
+		connected := 0
+		e := New(Config{
+			Node: "a", Namespace: namespace, Client: newAPI(), Timing: quick(), Clock: BootTime, Notify: func() {},
+			Reconnect: func() { connected++ },
+		})
+		e.view.Renewed, e.view.Failed, e.brought = test.renewed, test.failed, test.brought
+		e.answered(test.answered)
+		if connected != test.want {
+			t.Errorf("%s: connected anew %d times, not %d", name, connected, test.want)
 		}
 	}
 }
