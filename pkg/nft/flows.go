@@ -1,10 +1,8 @@
 package nft
 
 import (
-	"fmt"
 	"net/netip"
 
-	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
@@ -15,62 +13,27 @@ import (
 // gone is never translated: its backend answers past this node however often the client asks again. So conntrack forgets what
 // began like that once the table is back, and the next packet is a first one.
 
-// flow is a connection as conntrack has it, with the addresses that its packets and the answers to them have.
-type flow = netlink.ConntrackFlow
-
-// forget removes the connections that match from the conntrack of the calling thread's namespace.
-func forget(match func(*flow) bool) error {
-	// One socket for all: to open and close one for each connection takes milliseconds.
-	handle, err := netlink.NewHandle(unix.NETLINK_NETFILTER)
-	if err != nil {
-		return fmt.Errorf("have conntrack forget connections: %w", err)
-	}
-	defer handle.Close()
-	for _, family := range []netlink.InetFamily{unix.AF_INET, unix.AF_INET6} {
-		if _, err := handle.ConntrackDeleteFilters(netlink.ConntrackTable, family, matcher(match)); err != nil {
-			return fmt.Errorf("have conntrack forget connections: %w (needed: module nf_conntrack_netlink)", err)
-		}
-	}
-	return nil
-}
-
-// matcher is a netlink.CustomConntrackFilter.
-type matcher func(*flow) bool
-
-func (m matcher) MatchConntrackFlow(f *flow) bool { return m(f) }
-
 // untranslated reports whether a connection that may still begin keeps its source. A TCP connection of which more than a SYN was
 // seen does not begin any more.
-func untranslated(f *flow) bool {
-	if f.Forward.Protocol == unix.IPPROTO_TCP {
-		info, ok := f.ProtoInfo.(*netlink.ProtoInfoTCP)
-		if !ok || info.State != nl.TCP_CONNTRACK_SYN_SENT {
-			return false
-		}
+func (f flow) untranslated() bool {
+	if f.proto == unix.IPPROTO_TCP && f.tcpState != nl.TCP_CONNTRACK_SYN_SENT {
+		return false
 	}
-	return f.Reverse.DstIP.Equal(f.Forward.SrcIP)
+	return f.replyDst.Addr() == f.src.Addr()
 }
 
 // astray matches the connections that IPVS forwards for VIPs of a state, that keep their source and are not to keep it.
-func astray(state State) func(*flow) bool {
-	vips := map[netip.Addr]bool{}
-	for _, vip := range state.VIPs {
-		vips[vip] = true
-	}
-	kept := map[model.Translation]bool{}
-	for _, translation := range state.Translations {
-		kept[translation] = true
-	}
-	return func(f *flow) bool {
-		vip, ok1 := netip.AddrFromSlice(f.Forward.DstIP)
-		backend, ok2 := netip.AddrFromSlice(f.Reverse.SrcIP)
-		vip, backend = vip.Unmap(), backend.Unmap()
-		if !ok1 || !ok2 || !vips[vip] || backend == vip || !untranslated(f) {
+func astray(state State) func(flow) bool {
+	vips := setOf(state.VIPs)
+	kept := setOf(state.Translations)
+	return func(f flow) bool {
+		vip := f.dst.Addr()
+		if !vips[vip] || f.replySrc.Addr() == vip || !f.untranslated() {
 			return false
 		}
 		for proto, number := range protocols {
-			if number == f.Forward.Protocol {
-				return !kept[model.Translation{VIP: vip, Backend: netip.AddrPortFrom(backend, f.Reverse.SrcPort), Proto: proto, Source: model.FromClient}]
+			if number == f.proto {
+				return !kept[model.Translation{VIP: vip, Backend: f.replySrc, Proto: proto, Source: model.FromClient}]
 			}
 		}
 		return false
@@ -83,20 +46,21 @@ func astray(state State) func(*flow) bool {
 func (t *Table) Divert(vips []netip.Addr) error { return t.forget(passing(vips)) }
 
 // passing matches the connections to VIPs that are not balanced here: the VIP itself answers them.
-func passing(vips []netip.Addr) func(*flow) bool {
-	of := map[netip.Addr]bool{}
-	for _, vip := range vips {
-		of[vip] = true
-	}
-	return func(f *flow) bool {
-		vip, ok := netip.AddrFromSlice(f.Forward.DstIP)
-		return ok && of[vip.Unmap()] && f.Reverse.SrcIP.Equal(f.Forward.DstIP)
-	}
+func passing(vips []netip.Addr) func(flow) bool {
+	of := setOf(vips)
+	return func(f flow) bool { return of[f.dst.Addr()] && f.replySrc.Addr() == f.dst.Addr() }
 }
 
 // leaking matches the connections that left the namespace of an isolated datapath with an address that nobody else knows.
-func (c OutsideConfig) leaking(f *flow) bool {
-	source, ok := netip.AddrFromSlice(f.Forward.SrcIP)
-	source = source.Unmap()
-	return ok && (source == c.Inside4 || source == c.Inside6) && untranslated(f)
+func (c OutsideConfig) leaking(f flow) bool {
+	source := f.src.Addr()
+	return (source == c.Inside4 || source == c.Inside6) && f.untranslated()
+}
+
+func setOf[T comparable](items []T) map[T]bool {
+	set := make(map[T]bool, len(items))
+	for _, item := range items {
+		set[item] = true
+	}
+	return set
 }

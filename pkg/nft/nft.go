@@ -59,7 +59,7 @@ type State struct {
 type Table struct {
 	nft knftables.Interface
 	guard
-	forget func(match func(*flow) bool) error
+	forget func(match func(flow) bool) error
 }
 
 // New checks that nftables can be used, and has the kernel look at all our rules without taking them.

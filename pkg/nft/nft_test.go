@@ -89,7 +89,7 @@ func (c *counting) Run(ctx context.Context, tx *knftables.Transaction) error {
 func newFake() (*Table, *counting, *knftables.Fake) {
 	fake := knftables.NewFake(knftables.InetFamily, tableName)
 	count := &counting{Interface: fake}
-	forget := func(func(*flow) bool) error { return nil }
+	forget := func(func(flow) bool) error { return nil }
 	return &Table{nft: count, guard: guard{marks: &fakeMarks{}}, forget: forget}, count, fake
 }
 

@@ -20,7 +20,7 @@ type Outside struct {
 	nft knftables.Interface
 	guard
 	cfg    OutsideConfig
-	forget func(match func(*flow) bool) error
+	forget func(match func(flow) bool) error
 }
 
 // OutsideConfig is the link to the namespace: see package isolated.
