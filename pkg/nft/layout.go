@@ -91,6 +91,9 @@ var chains = []*knftables.Chain{
 	{Name: fromVIP[1]},
 	{Name: fromClient[0]},
 	{Name: fromClient[1]},
+	{Name: lowPorts},
+	{Name: "opening"},
+	{Name: "sent"},
 	{Name: hidden},
 	{Name: shown},
 	{
@@ -134,7 +137,8 @@ const returns, returnsFor = "fib daddr . iif oif exists", "VIPs on their way bac
 // random would meet connections that a backend has in TIME-WAIT, which it refuses, for a second each.
 const (
 	noteSent = "fib saddr type local meta l4proto { 6, 17, 132 } update @sentfrom { th sport & 0xffc0 }"
-	lowPorts = "meta l4proto { 6, 17, 132 } th sport & 0xffc0 @sentfrom masquerade to :1024-32767"
+	evade    = "th sport & 0xffc0 @sentfrom jump " + lowPorts
+	lowPorts = "lowports"
 )
 
 // rule is a rule of the table with what it is for.
@@ -197,8 +201,9 @@ var rules = []rule{
 	{forwarded[1], "ct original ip6 daddr . ip6 daddr . meta l4proto . th dport vmap @translations6", "sources"},
 	{forwarded[0], "ip daddr @vips4 accept", "for another node to forward"},
 	{forwarded[1], "ip6 daddr @vips6 accept", "for another node to forward"},
-	{forwarded[0], lowPorts, "forwarded by IPVS, not from ports that the last holder may know"},
-	{forwarded[1], lowPorts, "forwarded by IPVS, not from ports that the last holder may know"},
+	{forwarded[0], evade, "ports that the last holder may know"},
+	{forwarded[1], evade, "ports that the last holder may know"},
+	{lowPorts, "meta l4proto { 6, 17, 132 } masquerade to :1024-32767", "forwarded by IPVS"},
 	{forwarded[0], "masquerade", "forwarded by IPVS"},
 	{forwarded[1], "masquerade", "forwarded by IPVS"},
 
@@ -212,12 +217,13 @@ var rules = []rule{
 	{fromClient[0], "ip saddr != @inside4 accept", "answers come by here"},
 	{fromClient[1], "ip6 saddr != @inside6 accept", "answers come by here"},
 
-	// A client that sends packets of the link's full size would need them cut up where they are wrapped. The flags come first, since
-	// they let most packets pass.
-	{"leaving", "tcp flags & (syn | rst) == syn ip saddr . meta l4proto . tcp sport @tunnelled4 tcp option maxseg size set " + mss4, "room for a tunnel's header"},
-	{"leaving", "tcp flags & (syn | rst) == syn ip6 saddr . meta l4proto . tcp sport @tunnelled6 tcp option maxseg size set " + mss6, "room for a tunnel's header"},
-	{"leaving", "ct state new ip daddr @vips4 " + noteSent, "sent to VIPs elsewhere"},
-	{"leaving", "ct state new ip6 daddr @vips6 " + noteSent, "sent to VIPs elsewhere"},
+	// A client that sends packets of the link's full size would need them cut up where they are wrapped. Most packets pass by both.
+	{"leaving", "tcp flags & (syn | rst) == syn jump opening", "TCP connections that begin"},
+	{"leaving", "ct state new goto sent", "first packets"},
+	{"opening", "ip saddr . meta l4proto . tcp sport @tunnelled4 tcp option maxseg size set " + mss4, "room for a tunnel's header"},
+	{"opening", "ip6 saddr . meta l4proto . tcp sport @tunnelled6 tcp option maxseg size set " + mss6, "room for a tunnel's header"},
+	{"sent", "ip daddr @vips4 " + noteSent, "sent to VIPs elsewhere"},
+	{"sent", "ip6 daddr @vips6 " + noteSent, "sent to VIPs elsewhere"},
 }
 
 // version is a hash of sets, chains and rules. Every rule carries it in its comment: nft gives rules back in words of its
