@@ -124,8 +124,8 @@ func New(config Config) (*Speaker, error) {
 	s.watcher = watcher
 	s.elector = election.New(election.Config{
 		Node: config.Node, Namespace: config.Namespace, Client: config.LeaseClients.Core, Timing: config.Timing, Policy: config.Policy,
-		Ask: config.ask(), Reconnect: config.reconnect, Watch: config.watch(), Clock: election.BootTime, Notify: s.Notify, Transform: kube.StripManagedFields,
-		Metrics: config.ElectionMetrics,
+		Ask: config.ask(), Reconnect: config.reconnect, Watch: config.watch(), Clock: election.BootTime, Notify: s.Notify,
+		Transform: kube.StripManagedFields, Metrics: config.ElectionMetrics,
 	})
 	s.datapath = NewDatapath(config.Kernel, s.right)
 	s.reporter = newReporter(config, watcher, s.elector.Claiming)
