@@ -226,8 +226,9 @@ type step struct {
 	synced  bool         // the table was read and is as noted
 	errs    []error
 
-	unsure       bool // of the addresses
-	settledBound bool // what is bound is what is wanted, and was announced before
+	unsure       bool         // of the addresses
+	settledBound bool         // what is bound is what is wanted, and was announced before
+	emptied      []netip.Addr // VIPs whose servers lose their backends now: see tenure
 }
 
 func (s *step) run(ctx context.Context) error {
@@ -250,6 +251,7 @@ func (s *step) run(ctx context.Context) error {
 		return errors.Join(append(s.errs, err)...)
 	}
 	s.balance()
+	s.emptying()
 	if err := s.translate(ctx, s.tableState(s.remaining())); err != nil {
 		s.errs = append(s.errs, err)
 	}

@@ -27,21 +27,30 @@ const (
 	forgetAfter = 500 * time.Millisecond
 	// forgetFor is how long a VIP's servers are without backends. The kernel ends connections a timer tick later, in a work queue.
 	forgetFor = time.Second
+	// recalledAtOnce is how many VIPs are asked for in one Apply after a start, the next ones forgetAfter later: there may be ten
+	// thousand, and a takeover does not wait for that many answers.
+	recalledAtOnce = 256
 )
 
 // tenure knows which VIPs this node has, and which it let go just now.
 type tenure struct {
 	had      map[netip.Addr]bool      // nil: nothing is known yet
-	left     map[netip.Addr]time.Time // when they were let go, until their connections are forgotten
+	left     map[netip.Addr]departure // until their connections are forgotten
 	recalled bool                     // what an earlier speaker had
 }
 
-// reckon takes in what is wanted and what was bound when Apply began, takes out of what is wanted the backends whose connections
-// are being forgotten, and says when that changes by time alone.
+// departure is how far a VIP's connections are forgotten.
+type departure struct {
+	due   time.Time // when to begin
+	until time.Time // until when its servers are without backends; zero: it has not begun
+}
+
+// reckon takes in what is wanted and what was bound when Apply began, and takes out of what is wanted the backends whose connections
+// are to be forgotten now.
 func (s *step) reckon(have []model.Binding) {
 	now := time.Now()
 	if s.had == nil {
-		s.had, s.left = map[netip.Addr]bool{}, map[netip.Addr]time.Time{}
+		s.had, s.left = map[netip.Addr]bool{}, map[netip.Addr]departure{}
 		for _, binding := range have {
 			s.had[binding.Addr] = true
 		}
@@ -65,7 +74,7 @@ func (s *step) comeAndGo(now time.Time) {
 	for addr := range s.had {
 		if !wanted[addr] {
 			delete(s.had, addr)
-			s.left[addr] = now
+			s.left[addr] = departure{due: now.Add(forgetAfter)}
 		}
 	}
 	if !s.recalled {
@@ -74,64 +83,105 @@ func (s *step) comeAndGo(now time.Time) {
 	}
 }
 
-// recall finds out which VIPs this node had that left while it had no speaker: the kernel still knows connections.
+// recall has those VIPs that this node may have had, and that left while it had no speaker, forgotten as well: the kernel knows
+// whether they have connections.
 func (s *step) recall(now time.Time) {
+	for i, addr := range s.record {
+		if _, leaves := s.left[addr]; !leaves && !s.had[addr] {
+			s.left[addr] = departure{due: now.Add(time.Duration(1+i/recalledAtOnce) * forgetAfter)}
+		}
+	}
+}
+
+// forget takes the backends of VIPs that were let go out of what is wanted while it is time for that.
+func (s *step) forget(now time.Time) {
+	due, forgotten := map[netip.Addr]bool{}, map[netip.Addr]bool{}
+	for addr, departure := range s.left {
+		switch {
+		case now.Before(departure.due):
+		case departure.until.IsZero():
+			due[addr] = true
+		case now.Before(departure.until):
+			forgotten[addr] = true
+		default:
+			delete(s.left, addr)
+		}
+	}
+	if len(due)+len(forgotten) == 0 {
+		return
+	}
+	forgettable := s.forgettable()
+	connected := s.connected(due, forgettable)
+	for addr := range due {
+		if !connected[addr] {
+			delete(s.left, addr)
+			continue
+		}
+		forgotten[addr] = true
+		s.emptied = append(s.emptied, addr)
+	}
+	s.want.Servers = without(s.want.Servers, forgotten, forgettable)
+}
+
+// emptying begins the time of those VIPs whose servers lost their backends in this Apply, and says when to Apply again.
+func (s *step) emptying() {
+	now := time.Now()
+	for _, addr := range s.emptied {
+		s.left[addr] = departure{due: now, until: now.Add(forgetFor)}
+	}
+	var next time.Time
+	for _, departure := range s.left {
+		change := departure.due
+		if !departure.until.IsZero() {
+			change = departure.until
+		}
+		if next.IsZero() || change.Before(next) {
+			next = change
+		}
+	}
+	if !next.IsZero() {
+		s.outcome.Again = max(next.Sub(now), time.Millisecond)
+	}
+}
+
+// forgettable tells which backends see a node's address, the others the VIP's or the client's.
+func (s *step) forgettable() func(model.Frontend, model.Backend) bool {
+	translated := map[model.Translation]bool{}
+	for _, translation := range s.want.Translations {
+		translated[translation] = true
+	}
+	return func(f model.Frontend, b model.Backend) bool {
+		fromVIP := model.Translation{VIP: f.Addr, Proto: f.Proto, Backend: b.Addr, Source: model.FromVIP}
+		return b.Forwarding == model.Masquerade && !translated[fromVIP]
+	}
+}
+
+// connected are those of some VIPs of which the kernel knows, or may know, connections to such backends. To ask costs a fraction of
+// what it takes to have one forgotten.
+func (s *step) connected(vips map[netip.Addr]bool, such func(model.Frontend, model.Backend) bool) map[netip.Addr]bool {
+	found := map[netip.Addr]bool{}
 	for _, server := range s.want.Servers {
-		_, recorded := slices.BinarySearchFunc(s.record, server.Addr, netip.Addr.Compare)
-		if !recorded || s.had[server.Addr] {
+		if !vips[server.Addr] || found[server.Addr] {
 			continue
 		}
 		counts, err := s.kernel.Servers.Connections(server.Frontend)
 		if err != nil {
 			s.errs = append(s.errs, err)
 		}
-		for _, count := range counts {
-			if count > 0 {
-				s.left[server.Addr] = now
-			}
-		}
+		found[server.Addr] = err != nil || slices.ContainsFunc(server.Backends, func(b model.Backend) bool {
+			return counts[b.Addr] > 0 && such(server.Frontend, b)
+		})
 	}
+	return found
 }
 
-// forget takes the backends of VIPs that were let go out of what is wanted while it is time for that, and says when that changes.
-func (s *step) forget(now time.Time) {
-	var next time.Time
-	forgotten := map[netip.Addr]bool{}
-	for addr, at := range s.left {
-		change := at.Add(forgetAfter)
-		if !now.Before(change) {
-			forgotten[addr] = true
-			change = change.Add(forgetFor)
-		}
-		if !now.Before(change) {
-			delete(s.left, addr)
-			delete(forgotten, addr)
-		} else if next.IsZero() || change.Before(next) {
-			next = change
-		}
-	}
-	if !next.IsZero() {
-		s.outcome.Again = next.Sub(now)
-	}
-	if len(forgotten) > 0 {
-		s.want.Servers = without(s.want, forgotten)
-	}
-}
-
-// without are the servers that are wanted, those of some VIPs without the backends that see a node's address.
-func without(want model.NodeState, forgotten map[netip.Addr]bool) []model.Server {
-	stays := map[model.Translation]bool{}
-	for _, translation := range want.Translations {
-		if forgotten[translation.VIP] && translation.Source == model.FromVIP {
-			stays[translation] = true
-		}
-	}
-	servers := slices.Clone(want.Servers)
+// without are servers, those of some VIPs without such backends.
+func without(servers []model.Server, vips map[netip.Addr]bool, such func(model.Frontend, model.Backend) bool) []model.Server {
+	servers = slices.Clone(servers)
 	for i, server := range servers {
-		if forgotten[server.Addr] {
+		if vips[server.Addr] {
 			servers[i].Backends = slices.DeleteFunc(slices.Clone(server.Backends), func(b model.Backend) bool {
-				source := model.Translation{VIP: server.Addr, Proto: server.Proto, Backend: b.Addr, Source: model.FromVIP}
-				return b.Forwarding == model.Masquerade && !stays[source]
+				return such(server.Frontend, b)
 			})
 		}
 	}

@@ -28,6 +28,15 @@ func (f *fakes) count(t *testing.T, addr netip.Addr) int {
 	return 0
 }
 
+// connect gives each backend of some servers a connection.
+func (f *fakes) connect(servers ...model.Server) {
+	for _, server := range servers {
+		for _, backend := range server.Backends {
+			f.servers.Connect(server.Frontend, backend.Addr, 1)
+		}
+	}
+}
+
 // mixed is a state with a backend of vip4 for each way of forwarding: masqueraded as the node, as the VIP, and sent as they are.
 func mixed(state model.NodeState) model.NodeState {
 	vips := server(vip4, 80, "10.87.1.1:80", "10.87.1.2:80", "10.244.1.2:80")
@@ -44,6 +53,7 @@ func TestAVIPThatWasLetGoIsForgotten(t *testing.T) {
 		f := newFakes(nft.NewFake())
 		d := f.datapath()
 		apply(t, d, mixed(holder()))
+		f.connect(mixed(holder()).Servers...)
 		outcome := apply(t, d, mixed(standby()))
 		if four, six := f.count(t, vip4), f.count(t, vip6); four != 3 || six != 1 || outcome.Again != forgetAfter {
 			t.Errorf("what is under way has %d and %d backends, not 3 and 1, and the next look is after %s", four, six, outcome.Again)
@@ -79,6 +89,7 @@ func TestAVIPThatComesBackIsBalancedAtOnce(t *testing.T) {
 		f := newFakes(nft.NewFake())
 		d := f.datapath()
 		apply(t, d, holder())
+		f.connect(holder().Servers...)
 		time.Sleep(apply(t, d, standby()).Again)
 		apply(t, d, standby())
 		apply(t, d, holder())
@@ -94,6 +105,7 @@ func TestAVIPThatLeftByItselfIsForgottenToo(t *testing.T) {
 		f := newFakes(nft.NewFake())
 		d := f.datapath()
 		apply(t, d, holder())
+		f.connect(holder().Servers...)
 		f.addresses.Unbind(holder().Bindings)
 		d.DoubtAddresses()
 		time.Sleep(apply(t, d, standby()).Again)
@@ -104,13 +116,29 @@ func TestAVIPThatLeftByItselfIsForgottenToo(t *testing.T) {
 	})
 }
 
+// TestAVIPWithoutConnectionsHasNothingToForget: neither one that has none, nor one whose connections go on.
+func TestAVIPWithoutConnectionsHasNothingToForget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakes(nft.NewFake())
+		d := f.datapath()
+		apply(t, d, mixed(holder()))
+		goesOn := mixed(holder()).Servers[0]
+		goesOn.Backends = goesOn.Backends[:2]
+		f.connect(goesOn)
+		time.Sleep(apply(t, d, mixed(standby())).Again)
+		if outcome := apply(t, d, mixed(standby())); outcome.Writes != 0 || outcome.Again != 0 {
+			t.Errorf("%d writes, and the next look is after %s", outcome.Writes, outcome.Again)
+		}
+	})
+}
+
 // TestAVIPThatLeftWithoutASpeakerIsForgottenToo: it was killed, and the kernel took the VIP off. One that has no connections was not here.
 func TestAVIPThatLeftWithoutASpeakerIsForgottenToo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakes(nft.NewFake())
 		apply(t, f.datapath(), holder())
 		f.addresses.Unbind(holder().Bindings)
-		f.servers.Connect(web80, netip.MustParseAddrPort("10.244.1.2:8080"), 1)
+		f.connect(holder().Servers[0])
 		d := f.datapath()
 		outcome := apply(t, d, standby())
 		if outcome.Again != forgetAfter || outcome.Writes != 0 {
@@ -124,6 +152,30 @@ func TestAVIPThatLeftWithoutASpeakerIsForgottenToo(t *testing.T) {
 		apply(t, d, standby())
 		if four := f.count(t, vip4); four != 2 {
 			t.Errorf("after that there are %d backends, not 2", four)
+		}
+	})
+}
+
+// TestAnEarlierSpeakersVIPsAreRecalledInLots: thousands of questions at once would keep a takeover waiting.
+func TestAnEarlierSpeakersVIPsAreRecalledInLots(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakes(nft.NewFake())
+		var many model.NodeState
+		for addr := netip.MustParseAddr("10.87.240.0"); len(many.VIPs) < 2*recalledAtOnce; addr = addr.Next() {
+			many.VIPs = append(many.VIPs, addr)
+			many.Servers = append(many.Servers, server(addr, 80, "10.244.1.2:8080"))
+		}
+		apply(t, f.datapath(), many)
+		f.connect(many.Servers...)
+		first, last := many.VIPs[0], many.VIPs[len(many.VIPs)-1]
+		d := f.datapath()
+		apply(t, d, many)
+		for lot, want := range [][2]int{{0, 1}, {0, 0}} {
+			time.Sleep(forgetAfter)
+			apply(t, d, many)
+			if have := [2]int{f.count(t, first), f.count(t, last)}; have != want {
+				t.Errorf("after lot %d the first and the last VIP have %v backends, not %v", lot+1, have, want)
+			}
 		}
 	})
 }
