@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/netip"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -24,6 +25,20 @@ func (s *Scenario) Maintain(ctx context.Context, node string, maintained bool) e
 // Cordon makes a node take no new pods, as kubectl cordon does, or take them again.
 func (s *Scenario) Cordon(ctx context.Context, node string, cordoned bool) error {
 	return s.patchNode(ctx, node, map[string]any{"spec": map[string]any{"unschedulable": cordoned}})
+}
+
+// ShutDown makes a node's kubelet say that the machine shuts down (KEP-2000), or that it is ready again.
+func (s *Scenario) ShutDown(ctx context.Context, node string, down bool) error {
+	condition := corev1.NodeCondition{Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "KubeletReady"}
+	if down {
+		condition.Status, condition.Reason, condition.Message = corev1.ConditionFalse, "KubeletNotReady", "node is shutting down"
+	}
+	patch, err := json.Marshal(map[string]any{"status": map[string]any{"conditions": []corev1.NodeCondition{condition}}})
+	if err != nil {
+		return err
+	}
+	_, err = s.Core.CoreV1().Nodes().PatchStatus(ctx, node, patch)
+	return err
 }
 
 func (s *Scenario) patchNode(ctx context.Context, node string, change map[string]any) error {

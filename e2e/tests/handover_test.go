@@ -56,19 +56,8 @@ func TestPlannedMovesFailNoConnection(t *testing.T) {
 				return s.MoveTo(ctx, addr, nodes[(slices.Index(nodes, node)+1)%len(nodes)])
 			},
 			func(ctx context.Context, addr netip.Addr, _ string) error { return s.MoveTo(ctx, addr, "") }},
-		{"the speaker of a cordoned node stops",
-			func(ctx context.Context, _ netip.Addr, node string) error {
-				if err := s.Cordon(ctx, node, true); err != nil {
-					return err
-				}
-				return s.Fault(ctx, cluster.StopSpeaker, node)
-			},
-			func(ctx context.Context, _ netip.Addr, node string) error {
-				if err := s.Cordon(ctx, node, false); err != nil {
-					return err
-				}
-				return s.Fault(ctx, cluster.StartSpeaker, node)
-			}},
+		{"the speaker of a cordoned node stops", stopping(s, s.Cordon, true), stopping(s, s.Cordon, false)},
+		{"the node shuts down", stopping(s, s.ShutDown, true), stopping(s, s.ShutDown, false)},
 	} {
 		t.Run(move.name, func(t *testing.T) {
 			for _, addr := range addresses {
@@ -97,6 +86,20 @@ func TestPlannedMovesFailNoConnection(t *testing.T) {
 				})
 			}
 		})
+	}
+}
+
+// stopping is a speaker that stops for a reason that its node tells first, or begins again after that.
+func stopping(s *scenario.Scenario, tell func(ctx context.Context, node string, ends bool) error, ends bool) func(context.Context, netip.Addr, string) error {
+	kind := cluster.StartSpeaker
+	if ends {
+		kind = cluster.StopSpeaker
+	}
+	return func(ctx context.Context, _ netip.Addr, node string) error {
+		if err := tell(ctx, node, ends); err != nil {
+			return err
+		}
+		return s.Fault(ctx, kind, node)
 	}
 }
 
