@@ -172,7 +172,8 @@ func (l *large) run() *Speaker {
 			l.Error(err)
 		}
 	})
-	for deadline := time.Now().Add(3 * time.Minute); ; time.Sleep(100 * time.Millisecond) {
+	patience := time.Minute + 4*time.Duration(len(l.vips))*time.Second/statusRate
+	for deadline := time.Now().Add(patience); ; time.Sleep(100 * time.Millisecond) {
 		bound, err := l.kernel.addresses.Bound()
 		if err != nil || time.Now().After(deadline) {
 			l.Fatal(err, len(bound), "of", len(l.vips), "VIPs are bound")
