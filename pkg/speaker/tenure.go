@@ -120,7 +120,9 @@ func (s *step) forget(now time.Time) {
 		forgotten[addr] = true
 		s.emptied = append(s.emptied, addr)
 	}
-	s.want.Servers = without(s.want.Servers, forgotten, forgettable)
+	if len(forgotten) > 0 {
+		s.want.Servers = without(s.want.Servers, forgotten, forgettable)
+	}
 }
 
 // emptying begins the time of those VIPs whose servers lost their backends in this Apply, and says when to Apply again.
