@@ -96,6 +96,7 @@ type Datapath struct {
 	before  *model.NodeState // what it was made to be before it must be read; nil: not known
 	doubt   bool             // the IPVS services are to be read although applied is set
 	table   nft.State        // the table's content, while one of them is set
+	noted   bool             // it is, too, although applied is not set
 	tenure
 
 	sysctls  sync.Mutex // held while sysctls change
@@ -118,6 +119,7 @@ func NewDatapath(kernel Kernel, right func() time.Duration) *Datapath {
 
 // Distrust makes the next Apply read everything from the kernel.
 func (d *Datapath) Distrust() {
+	d.noted = false
 	if d.applied != nil {
 		d.before, d.applied = d.applied, nil
 	}
@@ -141,16 +143,19 @@ func (d *Datapath) Apply(ctx context.Context, want model.NodeState, settled bool
 	d.expect(nil)
 	step := &step{
 		Datapath: d, want: want, settled: settled, outcome: Outcome{Failed: map[netip.Addr]error{}, Repairs: Repairs{}},
+		synced: d.noted,
 	}
 	err := step.run(ctx)
-	d.before, d.doubt = nil, false
+	d.before, d.doubt, d.noted = nil, false, false
 	if err != nil {
 		d.applied = nil
 		return step.outcome, err
 	}
 	d.expect(&expectation{servers: step.want.Servers, table: d.table})
 	if d.applied = &step.want; !settled {
-		d.applied = nil // what was left because who holds what was unknown is to be looked at again
+		// What was left because who holds what was unknown is to be looked at again. The table, which takes longest to read and which a
+		// takeover soon after a start would wait for, is known.
+		d.applied, d.noted = nil, true
 	}
 	return step.outcome, nil
 }
@@ -223,7 +228,7 @@ type step struct {
 	settled bool
 	outcome Outcome
 	leaving []netip.Addr // ours, but wanted no more
-	synced  bool         // the table was read and is as noted
+	synced  bool         // the table is as noted
 	errs    []error
 
 	unsure       bool         // of the addresses
