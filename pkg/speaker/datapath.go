@@ -96,7 +96,7 @@ type Datapath struct {
 	before  *model.NodeState // what it was made to be before it must be read; nil: not known
 	doubt   bool             // the IPVS services are to be read although applied is set
 	table   nft.State        // the table's content, while one of them is set
-	noted   bool             // it is, too, although applied is not set
+	noted   bool             // table is the table's content although neither is set
 	tenure
 
 	sysctls  sync.Mutex // held while sysctls change
